@@ -1,0 +1,161 @@
+"""Run the rows of a benchmark: every row and seed is one training and one evaluation of a bundle, each with one thread.
+
+A job that has its result file is skipped, so a benchmark that was interrupted goes on where it stopped.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.progress import Progress
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of a benchmark with one seed.
+
+    Attributes:
+        benchmark: name of the benchmark, as in ``benchmarks/rows/NAME.yaml``.
+        tier: name of the tier, such as ``cpu``.
+        row: name of the row.
+        seed: of weights, batches and augmentation.
+        bundle: name of the bundle's folder.
+        prepare: words of the command that prepares the data, with ``{raw}`` and ``{out}`` to be filled in.
+        overrides: configuration that differs from the bundle's, by id.
+    """
+
+    benchmark: str
+    tier: str
+    row: str
+    seed: int
+    bundle: str
+    prepare: tuple[str, ...]
+    overrides: dict[str, Any] = field(hash=False)
+
+    @property
+    def result_file(self) -> Path:
+        """Where the result goes, in the repository."""
+        folder = REPOSITORY / "benchmarks" / "results" / f"{self.benchmark}_{self.tier}"
+        return folder / f"{self.row}_seed{self.seed}.json"
+
+
+def read_jobs(benchmark: str, tier: str) -> list[Job]:
+    """The jobs of a benchmark's YAML file for one tier, those that carry the claim first.
+
+    Raises:
+        ValueError: if there is no such benchmark or tier.
+    """
+    file = REPOSITORY / "benchmarks" / "rows" / f"{benchmark}.yaml"
+    if not file.is_file():
+        names = sorted(f.stem for f in file.parent.glob("*.yaml"))
+        raise ValueError(f"Expected a benchmark among {names}, got {benchmark!r}.")
+    plan = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if tier not in plan["tiers"]:
+        raise ValueError(f"Expected a tier among {sorted(plan['tiers'])}, got {tier!r}.")
+    jobs = []
+    for name, row in plan["rows"].items():
+        overrides: dict[str, Any] = {}
+        for part in [plan["tiers"][tier], *(plan["parts"][p] for p in row.get("parts", [])), row.get("config", {})]:
+            overrides |= part
+        prepare = (*plan["prepare"], *(str(word) for word in row["prepare"]))
+        for seed in range(row.get("seeds", 1)):
+            config = {**overrides, "seed": seed}
+            jobs.append(Job(benchmark, tier, name, seed, plan["bundle"], prepare, config))
+    return sorted(jobs, key=lambda job: job.seed)
+
+
+def run_jobs(jobs: list[Job], raw: Path, work: Path, at_once: int = 2) -> list[Job]:
+    """Run the jobs that have no result yet and return those that failed.
+
+    Args:
+        jobs: what to run, in order.
+        raw: folder of the raw data.
+        work: folder for prepared data and trained bundles; may be deleted afterwards.
+        at_once: processes beside each other, each with one thread.
+    """
+    todo = [job for job in jobs if not job.result_file.is_file()]
+    console = Console(stderr=True)
+    console.print(f"{len(jobs) - len(todo)} of {len(jobs)} jobs have their result; running {len(todo)}, {at_once} at once")
+    for prepare in dict.fromkeys(job.prepare for job in todo):
+        prepare_data(prepare, raw, work)
+    failed = []
+    with Progress(console=console) as progress, ThreadPoolExecutor(at_once) as pool:
+        task = progress.add_task("jobs", total=len(todo))
+        for job, error in zip(todo, pool.map(lambda job: run_job(job, raw, work), todo), strict=True):
+            progress.advance(task)
+            if error:
+                failed.append(job)
+                console.print(f"{job.row}, seed {job.seed}: failed; see {error}")
+    return failed
+
+
+def folder_of(prepare: tuple[str, ...], work: Path) -> Path:
+    """Folder of the data that the command prepares, named after its options."""
+    options = "_".join(word.strip("-") for word in prepare if not word.startswith("{") and not word.endswith(".py"))
+    return work / "data" / options
+
+
+def prepare_data(prepare: tuple[str, ...], raw: Path, work: Path) -> None:
+    """Prepare the data once for all rows that use them."""
+    out = folder_of(prepare, work)
+    if (out / "datalist.json").is_file():
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    words = [word.format(raw=raw, out=out) for word in prepare]
+    subprocess.run([sys.executable, *words], cwd=REPOSITORY, check=True, env={**os.environ, **ONE_THREAD})
+
+
+def run_job(job: Job, raw: Path, work: Path) -> Path | None:
+    """Train, evaluate and write the result; return the log file if something failed."""
+    root = work / job.benchmark / job.tier / f"{job.row}_seed{job.seed}"
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(REPOSITORY / "bundles" / job.bundle, root, ignore=shutil.ignore_patterns("*.pt", "*.ts", "eval"))
+    data = folder_of(job.prepare, work)
+    (root / "configs" / "row.yaml").write_text(yaml.safe_dump(job.overrides), encoding="utf-8")
+    log = root / "log.txt"
+    start = time.monotonic()
+    with log.open("w") as file:
+        for configs in (["train.yaml", "row.yaml"], ["train.yaml", "evaluate.yaml", "row.yaml"]):
+            files = str([f"configs/{name}" for name in configs])
+            command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", files, "--dataset_dir", str(data)]
+            done = subprocess.run(
+                command, cwd=root, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **ONE_THREAD}
+            )
+            if done.returncode:
+                return log
+    summary = json.loads((root / "eval" / "summary.json").read_text(encoding="utf-8"))
+    result = {
+        "row": job.row,
+        "seed": job.seed,
+        "command": f"python benchmarks/accuracy.py {job.benchmark} --tier {job.tier}",
+        "prepare": " ".join(job.prepare),
+        "overrides": job.overrides,
+        "patients": patients_of(data / "datalist.json"),
+        "duration_s": round(time.monotonic() - start),
+        "summary": summary,
+    }
+    job.result_file.parent.mkdir(parents=True, exist_ok=True)
+    job.result_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return None
+
+
+def patients_of(datalist: Path) -> dict[str, list[str]]:
+    """Patients of every section and supervision kind."""
+    content = json.loads(datalist.read_text(encoding="utf-8"))
+    found: dict[str, set[str]] = {}
+    for section in ("training", "validation", "test"):
+        for item in content.get(section, []):
+            found.setdefault(f"{section}, {item['supervision']}", set()).add(item["patient"])
+    return {name: sorted(patients) for name, patients in found.items()}

@@ -1,0 +1,132 @@
+"""Write docs/results.md, and a picture for each benchmark, from the results in benchmarks/results."""
+
+import json
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+HEADER = """# Results
+
+Made by `benchmarks/table.py` from the files in `benchmarks/results/`; do not edit. Each table names the command that
+made it. Every row of a table has the same backbone, number of steps and batch size. Scores are means over whole
+volumes of the validation patients, by the weights of the last epoch: nothing was selected. ± is the standard
+deviation over seeds, which vary weights, batches and augmentation.
+"""
+
+
+def read_results(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Results by row, seeds in order."""
+    rows = defaultdict(list)
+    for file in sorted(folder.glob("*.json")):
+        result = json.loads(file.read_text(encoding="utf-8"))
+        rows[result["row"]].append(result)
+    return rows
+
+
+def scores(results: list[dict[str, Any]], branch: str, metric: str) -> list[float]:
+    """The metric of the student's (``"pred"``) or another prediction, one value a seed."""
+    parts = [r["summary"] if branch == "pred" else r["summary"][branch] for r in results]
+    return [part["mean"][metric] for part in parts]
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Mean, with the standard deviation where there are several values."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+
+
+def table_lines(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """The Markdown table of one benchmark."""
+    unit = next(iter(rows.values()))[0]["summary"]["unit"]
+    lines = [f"| row | labels | seeds | Dice | HD95 ({unit}) | minutes a run |", "|---|---|---|---|---|---|"]
+    for name, row in plan["rows"].items():
+        results = rows.get(name)
+        if not results:
+            continue
+        minutes = statistics.mean(r["duration_s"] for r in results) / 60
+        for branch, label in row.get("branches", {"pred": row["title"]}).items():
+            dice, distance = (scores(results, branch, metric) for metric in ("dice", "hd95"))
+            lines.append(
+                f"| {label} | {row['labels']} | {len(results)} | {spread(dice, 3)} | {spread(distance, 1)} "
+                f"| {minutes:.1f} |"
+            )
+    return lines
+
+
+def claim_lines(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """What the method reaches of the upper bound, and of the gap to it."""
+    claim = plan.get("claim")
+    if not claim or any(claim[part] not in rows for part in ("lower", "upper", "method")):
+        return []
+    lower, upper, method = (
+        statistics.mean(scores(rows[claim[part]], "pred", "dice")) for part in ("lower", "upper", "method")
+    )
+    gap = (method - lower) / (upper - lower)
+    return ["", f"The method reaches {method / upper:.3f} of the upper bound and closes {gap:.0%} of the gap to it."]
+
+
+def picture(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]], file: Path) -> None:
+    """Dice of every row, a dot a seed."""
+    entries = [
+        (label, scores(rows[name], branch, "dice"))
+        for name, row in plan["rows"].items()
+        if name in rows
+        for branch, label in row.get("branches", {"pred": row["title"]}).items()
+    ]
+    figure, axes = plt.subplots(figsize=(8, 0.6 + 0.3 * len(entries)), layout="constrained")
+    for y, (_, values) in enumerate(entries):
+        axes.plot(values, [y] * len(values), "o", color="C0", alpha=0.6)
+        axes.plot(statistics.mean(values), y, "|", color="k", markersize=14)
+    axes.set_yticks(range(len(entries)), [label for label, _ in entries])
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel("mean 3D Dice on validation patients")
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
+
+
+def patient_lines(results: list[dict[str, Any]]) -> list[str]:
+    """Patient numbers of every part of the data of a row."""
+    numbers = {part: ", ".join(p.removeprefix("patient") for p in ids) for part, ids in results[0]["patients"].items()}
+    return [f"- {part}: {ids}" for part, ids in numbers.items()]
+
+
+def benchmark_lines(folder: Path) -> list[str]:
+    """The section of one benchmark and tier; also draws its picture."""
+    benchmark, tier = folder.name.rsplit("_", 1)
+    plan = yaml.safe_load((REPOSITORY / "benchmarks" / "rows" / f"{benchmark}.yaml").read_text(encoding="utf-8"))
+    rows = read_results(folder)
+    image = REPOSITORY / "docs" / "images" / f"results_{folder.name}.png"
+    image.parent.mkdir(parents=True, exist_ok=True)
+    picture(plan, rows, image)
+    some = next(iter(rows.values()))[0]
+    lines = ["", f"## {plan['title']}, tier {tier}", "", plan["about"].strip(), "", f"Command: `{some['command']}`", ""]
+    lines += table_lines(plan, rows) + claim_lines(plan, rows)
+    lines += ["", f"![Dice of every row](images/{image.name})", ""]
+    for name in plan.get("publish_patients", []):
+        if name in rows:
+            lines += [f"Patients of \"{plan['rows'][name]['title']}\":", "", *patient_lines(rows[name]), ""]
+    return lines
+
+
+def write_page() -> Path:
+    """Write docs/results.md from all results."""
+    lines = [HEADER.strip()]
+    for folder in sorted((REPOSITORY / "benchmarks" / "results").iterdir()):
+        if any(folder.glob("*.json")):
+            lines += benchmark_lines(folder)
+    page = REPOSITORY / "docs" / "results.md"
+    page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    return page
+
+
+if __name__ == "__main__":
+    write_page()

@@ -1,0 +1,243 @@
+"""Prepare ACDC for the bundles: a few full masks, weak labels for the other patients, and a datalist.
+
+python datasets/acdc/prepare.py --raw DIR --out DIR --full 3 --seed 0
+"""
+
+import logging
+import re
+import shutil
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from monai_ext.data import preparation as prep
+from monai_ext.data.datalist import nested_subset, write_datalist
+from monai_ext.data.image_files import read_volume
+from monai_ext.keys import CASE, IMAGE, LABEL, PATIENT, REFERENCE, SUPERVISION, UNLABELED, Supervision
+from monai_ext.transforms.weak_labels import scribble_label, weak_label
+
+logger = logging.getLogger("acdc")
+
+CLASSES = range(4)  # background, right ventricle, myocardium, left ventricle cavity
+NOT_ANNOTATED = 4  # in a scribble file
+MAX_CONTRADICTION = 0.01  # of a scribble's voxels; in the published files up to 0.003
+
+
+class Task(NamedTuple):
+    """Name of each class, and the class that each value of ACDC becomes."""
+
+    labels: dict[int, str]
+    class_of: tuple[int, int, int, int]
+
+    def relabel(self, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Classes of the task; ``UNLABELED`` stays."""
+        table = np.full(256, UNLABELED, dtype=np.uint8)
+        table[: len(CLASSES)] = self.class_of
+        return np.asarray(table[label])
+
+
+TASKS = {
+    "lv": Task({0: "background", 1: "left ventricle cavity"}, (0, 0, 0, 1)),
+    "heart": Task(
+        {0: "background", 1: "right ventricle", 2: "myocardium", 3: "left ventricle cavity"}, (0, 1, 2, 3)
+    ),
+}
+
+
+class Weak(NamedTuple):
+    """How weak labels are made; the defaults are those of the command."""
+
+    strategy: Literal["erosion", "random", "centroid", "scribble"] = "erosion"
+    background: int = 10
+    ring: tuple[float, float] | None = None
+    max_core_voxels: int | None = None
+
+
+class Frame(NamedTuple):
+    """The end-diastolic or the end-systolic volume of a patient."""
+
+    section: str
+    case: str
+    folder: Path
+    full: bool
+
+    def file(self, suffix: str = "") -> Path:
+        """The image, or the file of it that ends on ``_gt`` or ``_scribble``."""
+        stem = self.folder / f"{self.case}{suffix}"
+        for path in (Path(f"{stem}.nii.gz"), Path(f"{stem}.nii")):
+            if path.is_file():
+                return path
+        raise ValueError(
+            f"{stem}.nii.gz: Expected this file, found none; restore it or take out the patient."
+        )
+
+
+def find_patients(raw: Path) -> dict[str, Path]:
+    """Folders named patientNNN at any depth, by name."""
+    found: dict[str, Path] = {}
+    for folder in sorted(raw.rglob("patient*")):
+        if not folder.is_dir() or not re.fullmatch(r"patient\d+", folder.name) or "__MACOSX" in folder.parts:
+            continue
+        if folder.name in found:
+            raise ValueError(
+                f"{folder}: Expected each patient once, got {found[folder.name]} too; remove one."
+            )
+        found[folder.name] = folder
+    if not found:
+        raise ValueError(f"Expected folders patientNNN with Info.cfg under {raw}, found none; check --raw.")
+    return found
+
+
+def frame_names(folder: Path) -> list[str]:
+    """Names of the end-diastolic and the end-systolic frame, as Info.cfg numbers them."""
+    path = folder / "Info.cfg"
+    try:
+        pairs = (line.split(":", 1) for line in path.read_text(encoding="utf-8").splitlines() if ":" in line)
+        info = {key.strip(): value.strip() for key, value in pairs}
+        return [f"{folder.name}_frame{number:02d}" for number in sorted({int(info["ED"]), int(info["ES"])})]
+    except (OSError, KeyError, ValueError) as error:
+        reason = {KeyError: f"no {error}", FileNotFoundError: "no file"}.get(type(error), str(error))
+        raise ValueError(
+            f"{path}: Expected ED: NUMBER and ES: NUMBER, got {reason}; restore the file."
+        ) from error
+
+
+def select_full(training: list[str], full: str, seed: int) -> list[str]:
+    """Training patients that keep their full masks."""
+    if full == "all" or not training:  # nothing to choose from where everything is for the test
+        return training
+    if not full.isdecimal():
+        raise ValueError(f"Expected --full to be a number of patients or all, got {full!r}.")
+    if int(full) > len(training):
+        raise ValueError(
+            f"Expected --full at most {len(training)}, the number of training patients, got {full}."
+        )
+    return nested_subset(training, int(full), seed)
+
+
+def prepare_frame(
+    frame: Frame, out: Path, task: Task, weak: Weak, seed: int
+) -> tuple[dict[str, Any], prep.Prepared]:
+    """Write image, label and, of a weakly labeled frame, reference."""
+    image = read_volume(frame.file())
+    truth = prep.read_label(frame.file("_gt"), image, CLASSES)
+    label, kind = task.relabel(truth), Supervision.FULL if frame.full else Supervision.PARTIAL
+    item: dict[str, Any] = {IMAGE: f"images/{image.path.name}", LABEL: f"labels/{frame.case}.nii.gz"}
+    item |= {SUPERVISION: kind.value, CASE: frame.case, PATIENT: frame.folder.name}
+    if not frame.full:
+        item[REFERENCE] = f"reference/{frame.case}.nii.gz"
+        prep.write_label(out / item[REFERENCE], label, image.path)
+        if weak.strategy == "scribble":
+            path = frame.file("_scribble")
+            drawn = scribble_label(prep.read_label(path, image, range(NOT_ANNOTATED + 1)), NOT_ANNOTATED)
+            label = task.relabel(prep.without_contradictions(drawn, truth, path, MAX_CONTRADICTION))
+        else:
+            classes = [k for k in task.labels if k > 0]
+            label = weak_label(label, classes, weak.strategy, seed, frame.case, *weak[1:])
+    prep.write_label(out / item[LABEL], label, image.path)
+    shutil.copyfile(image.path, out / item[IMAGE])
+    share = float((label != UNLABELED).mean())
+    spacing = np.linalg.norm(image.affine[:3, :3], axis=0)
+    return item, prep.Prepared(
+        frame.section, kind.value, frame.folder.name, truth.shape[-1], share, tuple(spacing)
+    )
+
+
+def find_frames(raw: Path, split: str | None, full: str, seed: int, scribbles: bool) -> list[Frame]:
+    """Every frame to prepare; that their files are there shows now."""
+    folders = find_patients(raw)
+    sections = prep.resolve_split(split, raw, folders, seed)
+    complete = select_full(sections["training"], full, seed)
+    frames = [
+        Frame(section, case, folders[name], section != "training" or name in complete)
+        for section, names in sections.items()
+        for name in names
+        for case in frame_names(folders[name])
+    ]
+    for frame in frames:
+        for suffix in ("", "_gt", "_scribble") if scribbles and not frame.full else ("", "_gt"):
+            frame.file(suffix)
+    return frames
+
+
+def prepare(
+    frames: list[Frame], out: Path, task: str, weak: Weak, seed: int, unit: str
+) -> list[prep.Prepared]:
+    """Write the files of all frames and the datalist."""
+    for name in ("images", "labels", "reference"):
+        (out / name).mkdir()
+    items: dict[str, list[dict[str, Any]]] = {"training": [], "validation": [], "test": []}
+    cases = []
+    for frame in track(frames, "ACDC", console=Console(stderr=True), transient=True):
+        item, case = prepare_frame(frame, out, TASKS[task], weak, seed)
+        items[frame.section].append(item)
+        cases.append(case)
+    if unit == "mm" and all(np.allclose(case.spacing, 1) for case in cases):
+        logger.warning(
+            "Every header says 1 x 1 x 1 mm, as no ACDC scan is: the spacing was lost; unit: voxel"
+        )
+        unit = "voxel"
+    full = sorted({frame.folder.name for frame in frames if frame.section == "training" and frame.full})
+    options = ", ".join(f"{key} {value}" for key, value in weak._asdict().items())
+    made = f"ACDC, task {task}, seed {seed}; full masks in training: {', '.join(full) or 'none'}; {options}"
+    labels = TASKS[task].labels
+    write_datalist(out / prep.DATALIST, name="ACDC", labels=labels, unit=unit, description=made, **items)
+    return cases
+
+
+def main(
+    raw: Annotated[Path, typer.Option(help="The challenge's data: folders patientNNN at any depth.")],
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    full: Annotated[str, typer.Option(help="Training patients with full masks: a number or all.")] = "3",
+    seed: Annotated[int, typer.Option(min=0, help="Of these patients, the split and the weak labels.")] = 0,
+    task: Annotated[
+        Literal["lv", "heart"], typer.Option(help="Cavity only, or RV, myocardium, cavity.")
+    ] = "lv",
+    weak: Annotated[
+        Literal["erosion", "random", "centroid", "scribble"],
+        typer.Option(help="Labels of the other patients."),
+    ] = Weak().strategy,
+    background: Annotated[
+        int, typer.Option(min=0, help="Marked background voxels a slice (scribbles have their own).")
+    ] = Weak().background,
+    ring: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Their distance to the foreground: NEAR FAR, in voxels."),
+    ] = Weak().ring,
+    max_core_voxels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Marked voxels of a class and slice, at most (not for scribbles)."),
+    ] = Weak().max_core_voxels,
+    split: Annotated[
+        str | None, typer.Option(help="CSV file, test, or shares such as 70/10/20; else split.csv in RAW.")
+    ] = None,
+    spacing_unknown: Annotated[bool, typer.Option("--spacing-unknown", help="Measure in voxels.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was prepared before.")] = False,
+) -> None:
+    """Prepare ACDC: a few full masks, weak labels for the other patients, and a datalist."""
+    options = Weak(weak, background, ring, max_core_voxels)
+    try:
+        if raw.resolve().is_relative_to(out.resolve()):
+            raise ValueError(
+                f"Expected --out apart from --raw, got {out}, which holds {raw}; choose another."
+            )
+        with prep.staged_folder(out, overwrite) as staged:
+            frames = find_frames(raw, split, full, seed, weak == "scribble")
+            cases = prepare(frames, staged, task, options, seed, "voxel" if spacing_unknown else "mm")
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(code=1) from None
+    Console().print(prep.summary_table(cases, f"ACDC, task {task}"))
+    typer.echo(f"wrote {out / prep.DATALIST}")
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    app = typer.Typer(add_completion=False)
+    app.command()(main)
+    app()

@@ -1,0 +1,89 @@
+"""Command line: `python -m monai_ext COMMAND`; `--help` lists the commands."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from monai_ext.data.checks import check_datalist
+from monai_ext.data.datalist import SECTIONS, items
+from monai_ext.keys import PATIENT, SUPERVISION
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+@app.callback()
+def main() -> None:
+    """Learn to segment from the labels that people really have."""
+
+
+@app.command()
+def check(
+    datalist: Annotated[
+        Path, typer.Argument(help="JSON file with the lists of training, validation and test.")
+    ],
+    references: Annotated[
+        bool, typer.Option(help="Compare weak labels with the full masks that items name as reference.")
+    ] = True,
+    section: Annotated[
+        list[str] | None, typer.Option(help="Check this section only; may be given several times.")
+    ] = None,
+) -> None:
+    """Find what is wrong with a datalist and its files; exit code 1 if anything is."""
+    problems = check_datalist(datalist, references=references, sections=section or None)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise typer.Exit(code=1)
+    Console().print(_summary(datalist, section or SECTIONS))
+    typer.echo("no problem found")
+
+
+@app.command()
+def report(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle with trained weights in models/model.pt.")],
+    dataset_dir: Annotated[Path, typer.Option(help="Folder of datalist.json.")],
+    out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("sheet.png"),
+    taught: Annotated[int, typer.Option(help="Weakly labeled training cases to show.", min=0)] = 2,
+    unseen: Annotated[int, typer.Option(help="Unseen cases to show.", min=1)] = 4,
+) -> None:
+    """Draw image, weak label, predictions and truth of some cases side by side."""
+    from monai_ext.report import Predictor, write_sheet
+
+    datalist, weights = dataset_dir / "datalist.json", bundle / "models" / "model.pt"
+    for file in (datalist, weights):
+        if not file.is_file():
+            sys.exit(f"Expected {file}, found none; prepare the data and train the bundle first.")
+    typer.echo(write_sheet(Predictor(bundle, dataset_dir), datalist, out, taught, unseen))
+
+
+@app.command()
+def demo(
+    bundle: Annotated[str, typer.Option(help="Name of a folder in bundles/.")] = "lv_mixed_supervision_segmentation",
+    data: Annotated[Path | None, typer.Option(help="Raw data, e.g. your ACDC download; phantoms if left out.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for everything that is made.")] = Path("demo_output"),
+) -> None:
+    """Prepare data, train, evaluate, export, and draw what came out."""
+    from monai_ext.demo import run_demo
+
+    run_demo(bundle, data, out.resolve())
+
+
+def _summary(path: Path, sections: list[str] | tuple[str, ...]) -> Table:
+    """Cases and patients by section and kind of supervision."""
+    table = Table("section", "supervision", "cases", "patients")
+    for section in sections:
+        listed = items(path, section)
+        kinds = [item[SUPERVISION] for item in listed]
+        for kind, cases in sorted(Counter(kinds).items()):
+            patients = {i[PATIENT] for i, k in zip(listed, kinds, strict=True) if k == kind}
+            table.add_row(section, kind, str(cases), str(len(patients)))
+    return table
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m monai_ext")

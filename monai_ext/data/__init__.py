@@ -1,0 +1,19 @@
+"""What feeds the engines: datalists, checks of input files, caches, samplers and phantoms."""
+
+from monai_ext.data.batch_loader import BatchLoader, labels_with_supervision
+from monai_ext.data.checks import DataError, check_datalist, check_items, require_valid
+from monai_ext.data.datalist import items, read_datalist, write_datalist
+from monai_ext.data.device_cache import DeviceCache
+
+__all__ = [
+    "BatchLoader",
+    "DataError",
+    "DeviceCache",
+    "check_datalist",
+    "check_items",
+    "items",
+    "labels_with_supervision",
+    "read_datalist",
+    "require_valid",
+    "write_datalist",
+]

@@ -1,0 +1,105 @@
+"""Items of a datalist as the checks see them, and the problems that show without opening a file."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from monai_ext.keys import CASE, IMAGE, LABEL, PATIENT, REFERENCE, SUPERVISION, Supervision
+
+_NEED_A_LABEL = (Supervision.FULL, Supervision.PARTIAL, Supervision.NOISY)
+_KINDS = [kind.value for kind in Supervision]
+
+Problem = tuple[int, str]
+"""Position of the entry among all of them, and the message."""
+
+
+class Entry(NamedTuple):
+    """One item whose files can be looked for."""
+
+    order: int
+    section: str
+    name: str
+    images: tuple[Path, ...]
+    label: Path | None
+    reference: Path | None
+    kind: Supervision | None
+    patient: str
+
+
+def parse_entries(sections: Mapping[str, Sequence[Any]]) -> tuple[list[Entry], list[Problem]]:
+    """Items whose files can be looked for, and the problems that show without opening one."""
+    entries: list[Entry] = []
+    problems: list[Problem] = []
+    numbered = [(section, i, item) for section, content in sections.items() for i, item in enumerate(content)]
+    for order, (section, i, item) in enumerate(numbered):
+        name = f"{section}[{i}]"
+        if not isinstance(item, Mapping):
+            problems.append(
+                (order, f"{name}: Expected an item with an image, got {item!r}; write an object.")
+            )
+            continue
+        name += f" ({item[CASE]})" if item.get(CASE) else ""
+        images = item.get(IMAGE)
+        images = [images] if isinstance(images, (str, Path)) else images
+        paths = [item.get(LABEL), item.get(REFERENCE)]
+        if not isinstance(images, (list, tuple)) or not images or not all(map(_is_path, images)):
+            problems.append(
+                (order, f"{name}: Expected image to be a path or a list of paths, got {images!r}; add it.")
+            )
+            continue
+        if not all(path is None or _is_path(path) for path in paths):
+            problems.append(
+                (order, f"{name}: Expected label and reference to be paths, got {paths}; correct them.")
+            )
+            continue
+        label, reference = (Path(path) if path else None for path in paths)
+        kind, messages = _kind(section, item.get(SUPERVISION, Supervision.FULL), label)
+        problems += [(order, f"{name}: {message}") for message in messages]
+        patient = str(item.get(PATIENT) or "")
+        entries.append(Entry(order, section, name, tuple(map(Path, images)), label, reference, kind, patient))
+    return entries, problems
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, (str, Path)) and bool(str(value))
+
+
+def _kind(section: str, word: Any, label: Path | None) -> tuple[Supervision | None, list[str]]:
+    """The kind of supervision, and whether it fits the section and the label."""
+    try:
+        kind = Supervision(word)
+    except ValueError:
+        return None, [f"Expected supervision to be one of {', '.join(_KINDS)}, got {word!r}; correct it."]
+    messages = []
+    if label is None and kind in _NEED_A_LABEL:
+        messages.append(
+            f'Expected a label for supervision "{kind.value}", got none; '
+            'add its path or set supervision to "none".'
+        )
+    if section != "training" and kind is not Supervision.FULL:
+        messages.append(
+            f'Expected supervision "full" in a section that scores, got "{kind.value}"; '
+            "give the full mask or move the item to training."
+        )
+    return kind, messages
+
+
+def overlap_problems(entries: list[Entry]) -> list[Problem]:
+    """Patients, and image files, that lie in two sections; each is reported once for each further section."""
+    problems = []
+    seen: dict[tuple[str, str], dict[str, Entry]] = {}
+    for entry in entries:
+        keys = [("image", os.path.realpath(image)) for image in entry.images]
+        for what, value in [("patient", entry.patient)] * bool(entry.patient) + keys:
+            homes = seen.setdefault((what, value), {})
+            if homes and entry.section not in homes:
+                first = next(iter(homes.values()))
+                message = (
+                    f"{entry.name}: Expected {what} {value} in one section only, got it in "
+                    f"{entry.section} and in {first.section} ({first.name}); "
+                    "move all of its items to one section."
+                )
+                problems.append((entry.order, message))
+            homes.setdefault(entry.section, entry)
+    return problems

@@ -1,0 +1,224 @@
+"""Everything that can be wrong with a datalist and its files, found before any training time is spent."""
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import track
+
+from monai_ext.data.check_entries import Entry, Problem, overlap_problems, parse_entries
+from monai_ext.data.datalist import SECTIONS, items, read_datalist
+from monai_ext.data.image_files import (
+    Volume,
+    VolumeError,
+    contradiction,
+    grid_problem,
+    image_problems,
+    label_problems,
+    read_volume,
+)
+from monai_ext.keys import IMAGE, LABEL, REFERENCE, Supervision
+
+_SHOWN = 20
+_THREADS = 2
+
+
+class DataError(ValueError):
+    """The datalist or its files cannot be trained on; the message has one line for each problem."""
+
+
+class _Found(NamedTuple):
+    problems: list[Problem]
+    classes: dict[int, set[int]]
+    """Classes that have a voxel in the label, by position of the entry."""
+
+
+def check_datalist(
+    path: str | Path,
+    references: bool = False,
+    sections: Collection[str] | None = None,
+    need_labels: bool = False,
+) -> list[str]:
+    """Find all problems of a datalist and of every file that it names.
+
+    Args:
+        path: the JSON file.
+        references: whether to open the full masks of weakly labeled cases and compare.
+        sections: names of the sections to check; None for all, and then an absent training list is a problem.
+        need_labels: whether a training list of nothing but unlabeled images is a problem.
+
+    Returns:
+        One message for each problem, in the order of the datalist; empty if there is none. A file that
+        `read_datalist` refuses has one message, its reason.
+    """
+    try:
+        datalist = read_datalist(path)
+        content = {name: items(path, name) for name in sections or SECTIONS}
+    except (OSError, ValueError) as error:
+        message = " ".join(str(error).split())
+        return [message if str(path) in message else f"{path}: {message}"]
+    for name, section in content.items():
+        for item, written in zip(section, datalist[name], strict=True):
+            if REFERENCE in written:  # which `items` hides from training
+                item[REFERENCE] = os.path.normpath(Path(path).absolute().parent / written[REFERENCE])
+    return check_items(content, datalist["labels"], references, need_labels)
+
+
+def check_items(
+    sections: Mapping[str, Sequence[Mapping[str, Any]]],
+    labels: Collection[int],
+    references: bool = False,
+    need_labels: bool = False,
+) -> list[str]:
+    """Find all problems of lists of items and of every file that they name; each file is read once.
+
+    Args:
+        sections: items by section; all but "training" are for evaluation and must be fully labeled. An item
+            has ``image`` (one path, or one for each modality) and may have ``label``, ``supervision`` (else
+            "full"), ``case``, ``patient`` (else the image path) and ``reference``.
+        labels: the legal class indices, background 0 included.
+        references: whether to open the full masks of weakly labeled cases and compare.
+        need_labels: whether a training list of nothing but unlabeled images is a problem.
+
+    Returns:
+        One message for each problem, in the order of the items; empty if there is none.
+    """
+    entries, problems = parse_entries(sections)
+    problems += overlap_problems(entries)
+    groups: dict[tuple[str, ...], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(tuple(map(os.path.realpath, entry.images)), []).append(entry)
+    check = partial(_check_case, legal={int(value) for value in labels}, references=references)
+    classes: dict[int, set[int]] = {}
+    for found in _in_threads(check, list(groups.values())):
+        problems += found.problems
+        classes.update(found.classes)
+    messages = [message for _, message in sorted(problems, key=lambda problem: problem[0])]
+    if "training" in sections:
+        training = [entry for entry in entries if entry.section == "training"]
+        empty = not sections["training"]
+        messages += _training_problems(training, empty, classes, labels, need_labels)
+    return messages
+
+
+def require_valid(
+    path_or_items: str | Path | Mapping[str, Sequence[Mapping[str, Any]]],
+    labels: Collection[int] | None = None,
+    references: bool = False,
+    sections: Collection[str] | None = None,
+    need_labels: bool = True,
+) -> None:
+    """Stop now, with every reason, instead of in the middle of a training.
+
+    Args:
+        path_or_items: a datalist file, or items by section as for `check_items`.
+        labels: the legal class indices, which items need and a datalist file brings itself.
+        references: whether to open the full masks of weakly labeled cases; training never does.
+        sections: names of the sections to check; None for all.
+        need_labels: whether a training list of nothing but unlabeled images is a problem.
+
+    Raises:
+        DataError: if there is a problem; its message holds the first 20.
+        ValueError: if items come without labels.
+    """
+    if isinstance(path_or_items, (str, Path)):
+        found = check_datalist(path_or_items, references, sections, need_labels)
+    elif labels is None:
+        raise ValueError("Expected labels with a mapping of items, got None; pass the legal class indices.")
+    else:
+        chosen = {s: v for s, v in path_or_items.items() if sections is None or s in sections}
+        found = check_items(chosen, labels, references, need_labels)
+    if found:
+        more = [f"... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+        raise DataError("\n".join(found[:_SHOWN] + more))
+
+
+def _in_threads(check: Callable[[list[Entry]], _Found], groups: list[list[Entry]]) -> Iterable[_Found]:
+    """Results in the order of the groups; a progress bar shows on a terminal."""
+    console = Console(stderr=True)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        results = pool.map(check, groups)
+        yield from track(
+            results,
+            "Checking files",
+            len(groups),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+
+def _check_case(entries: list[Entry], legal: set[int], references: bool) -> _Found:
+    """All files of the entries that share one image; only their label maps are held together."""
+    problems: list[Problem] = []
+    classes: dict[int, set[int]] = {}
+    standard, weak, strong = None, [], {}
+
+    def read(entry: Entry, role: str, path: Path) -> Volume | None:
+        nonlocal standard
+        try:
+            volume = read_volume(path)
+        except VolumeError as error:
+            problems.append((entry.order, f"{entry.name}: {role} {error}"))
+            return None
+        standard = standard or volume.grid
+        report(entry, role, [grid_problem(volume.grid, standard)])
+        return volume
+
+    def report(entry: Entry, role: str, messages: Iterable[str | None]) -> None:
+        problems.extend((entry.order, f"{entry.name}: {role} {message}") for message in messages if message)
+
+    for path in entries[0].images:
+        if volume := read(entries[0], IMAGE, path):
+            report(entries[0], IMAGE, image_problems(volume))
+        volume = None  # let go of it before the next one comes
+    for entry in entries:
+        if entry.label and (volume := read(entry, LABEL, entry.label)):
+            messages, classes[entry.order] = label_problems(volume, legal, entry.kind is not Supervision.FULL)
+            report(entry, LABEL, messages)
+            if entry.kind is Supervision.PARTIAL:
+                weak.append((entry, volume))
+            elif entry.kind is Supervision.FULL:
+                strong[volume.path] = volume
+        if references and entry.reference and entry.reference not in strong:
+            if volume := read(entry, REFERENCE, entry.reference):
+                report(entry, REFERENCE, label_problems(volume, legal, partial=False)[0])
+                strong[volume.path] = volume
+    for entry, volume in weak:
+        report(entry, LABEL, [contradiction(volume, full) for full in strong.values()])
+    return _Found(problems, classes)
+
+
+def _training_problems(
+    training: list[Entry],
+    empty: bool,
+    classes: Mapping[int, set[int]],
+    labels: Collection[int],
+    need_labels: bool,
+) -> list[str]:
+    """A training list from which nothing can be learned."""
+    if empty:
+        return [
+            "training: Expected at least one item, got an empty list; add items or check only other sections."
+        ]
+    if training and all(entry.kind is Supervision.NONE for entry in training):
+        got = f"training: Expected an item with a label, got {len(training)} of supervision"
+        return [f'{got} "none"; add labeled cases.'] * need_labels
+    read = [entry for entry in training if entry.order in classes]
+    found = [classes[entry.order] for entry in read]
+    if found and not any(found):
+        return [
+            f"training: Expected a labeled voxel, got {len(found)} label maps without one, "
+            f"e.g. of {read[0].name}; check how the labels were made."
+        ]
+    if found and not set.union(*found) - {0}:
+        wanted = ", ".join(str(value) for value in sorted(map(int, labels)) if value)
+        return [
+            f"training: Expected a voxel of the foreground (label {wanted}), got {len(found)} label maps of "
+            f"nothing but background, e.g. of {read[0].name}; check how the labels were made."
+        ]
+    return []

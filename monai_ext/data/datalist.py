@@ -1,0 +1,281 @@
+"""The project's datalist: MONAI's Decathlon-style JSON in which every item says how it is annotated.
+
+A file holds ``name``, ``description``, ``labels`` (``{"0": "background", "1": ...}``), ``unit`` (``"mm"``,
+or ``"voxel"`` where the spacing is unknown) and the lists ``training``, ``validation`` and ``test``. All
+paths are relative to its folder.
+An item::
+
+    {"image": "images/a_01.nii.gz", "label": "labels/a_01.nii.gz", "supervision": "partial",
+     "case": "a_01", "patient": "a", "reference": "reference/a_01.nii.gz"}
+
+``image`` may be a list, one file per modality. ``reference`` is the full mask of a weakly labeled case, for
+comparison only; :func:`items` leaves it out, so that training cannot open it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monai_ext.keys import CASE, IMAGE, LABEL, PATIENT, REFERENCE, SUPERVISION, Supervision
+
+SECTIONS = ("training", "validation", "test")
+UNITS = ("mm", "voxel")
+
+_PATHS = (IMAGE, LABEL, REFERENCE)
+_MASKED = {Supervision.FULL, Supervision.PARTIAL, Supervision.NOISY}
+
+
+def write_datalist(
+    path: str | Path,
+    *,
+    name: str,
+    labels: Mapping[int, str],
+    unit: str = "mm",
+    description: str = "",
+    training: Iterable[Mapping[str, Any]] = (),
+    validation: Iterable[Mapping[str, Any]] = (),
+    test: Iterable[Mapping[str, Any]] = (),
+) -> Path:
+    """Write a datalist, whole or not at all.
+
+    Args:
+        path: the JSON file; its folder must exist.
+        name: name of the data set.
+        labels: name of each class from 0 (background) up.
+        unit: ``"mm"``, or ``"voxel"`` if the spacing in the headers means nothing.
+        description: where the data come from and how they were prepared.
+        training: items as the module describes; absolute paths are made relative to the folder of ``path``.
+        validation: likewise.
+        test: likewise.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: an argument is what :func:`read_datalist` would refuse; nothing is written.
+    """
+    path = Path(path)
+    sections = {"training": training, "validation": validation, "test": test}
+    content: dict[str, Any] = {
+        "name": name,
+        "description": description,
+        "labels": {str(k): v for k, v in sorted(labels.items())},
+        "unit": unit,
+    }
+    content |= {
+        key: [_with_relative_paths(item, path.parent) for item in section]
+        for key, section in sections.items()
+    }
+    _normalized(content, path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def read_datalist(path: str | Path) -> dict[str, Any]:
+    """Read a datalist and fill in what it may leave out.
+
+    Defaults: ``name`` the folder, ``description`` empty, ``unit`` mm, absent lists empty; in an item
+    ``supervision`` full (the dense masks of MONAI Label), ``case`` the image's file name, ``patient`` the
+    case. A plain string among the items is an image without annotation, as in the Decathlon's test lists.
+
+    Args:
+        path: the JSON file.
+
+    Returns:
+        The file's content, paths still relative to its folder, ``labels`` in the order of the classes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no datalist; the message names file and entry.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected a datalist at {path}, found none; make it with a prepare.py under datasets/."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # json.JSONDecodeError and UnicodeDecodeError
+        raise ValueError(f"{path}: Expected JSON, got an error: {error}; correct the file.") from error
+    return _normalized(content, path)
+
+
+def items(path: str | Path, *sections: str, first_available: bool = False) -> list[dict[str, Any]]:
+    """Items of some lists as MONAI's datasets take them: absolute paths, every key present but ``reference``.
+
+    MONAI's own ``load_decathlon_datalist`` is not used: it turns any text, a case's name for
+    example, into a path where a file or folder of that name happens to exist.
+
+    Args:
+        path: the JSON file.
+        sections: one or more of ``training``, ``validation`` and ``test``.
+        first_available: take the first of them that is not empty instead of all.
+
+    Returns:
+        Dictionaries with ``image``, ``supervision``, ``case``, ``patient``, ``label`` where there is one, and
+        any further keys of the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no datalist, a section is unknown, or ``first_available`` finds none but
+            empty lists.
+    """
+    if not sections or not set(sections) <= set(SECTIONS):
+        raise ValueError(
+            f"Expected sections among {', '.join(SECTIONS)}, got {', '.join(sections) or 'none'}."
+        )
+    content, folder = read_datalist(path), Path(path).absolute().parent
+    found = [content[section] for section in sections]
+    if first_available:
+        found = [section for section in found if section][:1]
+        if not found:
+            raise ValueError(f"{path}: Expected cases under {' or '.join(sections)}, found none; add some.")
+    return [_with_absolute_paths(item, folder) for section in found for item in section]
+
+
+def nested_subset(patients: Iterable[str], count: int, seed: int) -> list[str]:
+    """First ``count`` names of a seeded permutation: a smaller subset is the beginning of a larger one.
+
+    Args:
+        patients: names in any order; duplicates count once.
+        count: size of the subset, from 0 to the number of names.
+        seed: >= 0.
+
+    Raises:
+        ValueError: there are fewer than ``count`` names.
+    """
+    names = sorted(set(patients))
+    if not 0 <= count <= len(names):
+        raise ValueError(
+            f"Expected a number of patients in 0..{len(names)}, got {count}; choose a smaller one."
+        )
+    return [names[i] for i in np.random.default_rng(seed).permutation(len(names))[:count]]
+
+
+def split_patients(patients: Iterable[str], fractions: Sequence[float], seed: int) -> dict[str, list[str]]:
+    """Seeded split of patients into training, validation and test.
+
+    Args:
+        patients: names in any order; duplicates count once.
+        fractions: two or three shares >= 0 in this order, in any unit (70, 10, 20 or 0.7, 0.1, 0.2); a share
+            above 0 gets at least one patient.
+        seed: >= 0.
+
+    Returns:
+        Sorted names of ``training``, ``validation`` and ``test``, disjoint and together all of them.
+
+    Raises:
+        ValueError: the shares are not as described, or there are fewer patients than shares above 0.
+    """
+    if not 2 <= len(fractions) <= 3 or min(fractions) < 0 or not 0 < sum(fractions) < float("inf"):
+        raise ValueError(f"Expected two or three shares >= 0 such as 70, 10, 20, got {tuple(fractions)}.")
+    names = sorted(set(patients))
+    wanted = np.array([*fractions, 0][:3], dtype=float) / sum(fractions) * len(names)
+    least = (wanted > 0).astype(int)
+    if least.sum() > len(names):
+        raise ValueError(
+            f"Expected at least {least.sum()} patients, one a list, got {len(names)}; ask for fewer lists."
+        )
+    counts = np.maximum(np.floor(wanted).astype(int), least)
+    while counts.sum() != len(names):
+        lacking = counts.sum() < len(names)
+        surplus = np.where(lacking | (counts > least), counts - wanted, -np.inf)
+        counts[surplus.argmin() if lacking else surplus.argmax()] += 1 if lacking else -1
+    parts = np.split(nested_subset(names, len(names), seed), np.cumsum(counts)[:2])
+    return {section: sorted(map(str, part)) for section, part in zip(SECTIONS, parts, strict=True)}
+
+
+def _normalized(content: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(content, dict) or not any(section in content for section in SECTIONS):
+        raise ValueError(
+            f"{path}: Expected a JSON object with one of the lists {', '.join(SECTIONS)}, got none; add one."
+        )
+    labels, unit = content.get("labels"), content.get("unit", "mm")
+    if (
+        not isinstance(labels, dict)
+        or sorted(labels) != sorted(str(k) for k in range(len(labels)))
+        or not labels
+    ):
+        raise ValueError(
+            f'{path}: Expected "labels" with a name for each class, {{"0": "background"}}, got {labels!r}; '
+            "number the classes from 0 without gaps."
+        )
+    if unit not in UNITS:
+        raise ValueError(
+            f'{path}: Expected "unit" one of {", ".join(UNITS)}, got {unit!r}; "voxel" if unknown.'
+        )
+    normalized = {"name": path.absolute().parent.name, "description": "", **content}
+    normalized |= {"unit": unit, "labels": {str(k): labels[str(k)] for k in range(len(labels))}}
+    for section in SECTIONS:
+        entries = content.get(section, [])
+        if not isinstance(entries, list):
+            raise ValueError(
+                f'{path}: Expected "{section}" to be a list, got {entries!r}; put the items in brackets.'
+            )
+        normalized[section] = [_normalized_item(e, f"{path}: {section}[{i}]") for i, e in enumerate(entries)]
+    return normalized
+
+
+def _normalized_item(entry: Any, where: str) -> dict[str, Any]:
+    item: Any = {IMAGE: entry, SUPERVISION: Supervision.NONE.value} if isinstance(entry, str) else entry
+    if not isinstance(item, dict):
+        raise ValueError(
+            f'{where}: Expected an object with "{IMAGE}" and "{LABEL}", got {entry!r}; correct the entry.'
+        )
+    image = item.get(IMAGE)
+    files: list[Any] = image if isinstance(image, list) else [image]
+    if not files or not all(isinstance(file, str) and file for file in files):
+        raise ValueError(
+            f'{where}: Expected "{IMAGE}" to be a path or a list of paths, got {image!r}; name the file.'
+        )
+    case = item.get(CASE, Path(files[0]).name.removesuffix(".gz").rsplit(".", 1)[0])
+    item = {SUPERVISION: Supervision.FULL.value, CASE: case, PATIENT: case, **item}
+    kinds = [kind.value for kind in Supervision]
+    if item[SUPERVISION] not in kinds:
+        raise ValueError(
+            f'{where}: Expected {SUPERVISION} one of {", ".join(kinds)}, got "{item[SUPERVISION]}"; '
+            "say how the case is annotated."
+        )
+    if Supervision(item[SUPERVISION]) in _MASKED and LABEL not in item:
+        raise ValueError(
+            f'{where}: Expected "{LABEL}" for supervision "{item[SUPERVISION]}", got none; '
+            f'name the file or set "{SUPERVISION}" to "{Supervision.NONE.value}".'
+        )
+    for key in {LABEL, REFERENCE, CASE, PATIENT} & item.keys():
+        if not isinstance(item[key], str) or not item[key]:
+            raise ValueError(f'{where}: Expected "{key}" to be a text, got {item[key]!r}; correct the entry.')
+    return item
+
+
+def _with_relative_paths(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    def relative(file: Any) -> Any:
+        if isinstance(file, (list, tuple)):
+            return [relative(f) for f in file]
+        if not isinstance(file, (str, Path)):
+            return file
+        return Path(os.path.relpath(file, folder.absolute()) if Path(file).is_absolute() else file).as_posix()
+
+    item = {k: v.value if isinstance(v, Supervision) else v for k, v in item.items()}
+    return {key: relative(value) if key in _PATHS else value for key, value in item.items()}
+
+
+def _with_absolute_paths(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    def absolute(file: str | list[str]) -> str | list[str]:
+        if isinstance(file, list):
+            return [os.path.normpath(folder / f) for f in file]
+        return os.path.normpath(folder / file)
+
+    return {
+        key: absolute(value) if key in _PATHS else value for key, value in item.items() if key != REFERENCE
+    }

@@ -1,0 +1,119 @@
+"""The computer-made hearts as files in the layout of the ACDC challenge, with strokes as if drawn by hand."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.morphology import skeletonize
+
+from monai_ext.data.phantom_anatomy import draw_patient
+from monai_ext.data.phantoms import (
+    BACKGROUND,
+    FRAME_NUMBERS,
+    LV_CAVITY,
+    MYOCARDIUM,
+    RIGHT_VENTRICLE,
+    heart_phantom,
+)
+
+NOT_ANNOTATED = 4
+"""Value of a voxel without a stroke in ACDC's scribble files (in a batch it becomes `keys.UNLABELED`)."""
+_README = """Computer-made hearts (phantoms), not patients.
+
+Every image here was drawn by a program, monai_ext/data/phantoms.py, from random numbers. The folders copy the
+layout of the ACDC challenge so that the same code reads both, and the disease groups in Info.cfg only name
+how the shape was drawn. These files serve to try software. No result on them says anything about patients.
+"""
+
+
+def write_heart_phantoms(root: Path, patients: int = 24, seed: int = 0) -> Path:
+    """Write phantoms in the layout of the ACDC challenge, with scribbles and a split by patient.
+
+    For each patient: ``patientNNN/patientNNN_frameFF.nii.gz``, the same with ``_gt`` (label) and
+    ``_scribble`` (strokes: class values, 4 where nobody drew), and ``Info.cfg``. Beside them ``split.csv``
+    (columns patient and split, about 2/3 training, 1/6 validation, 1/6 test) and ``README.txt``. Files of
+    the same name are replaced, others are left alone.
+
+    Args:
+        root: Folder to write into; made if absent.
+        patients: How many, from 3 (one for each part of the split) to 999.
+        seed: Chooses the whole population, an integer >= 0.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If the number of patients or the seed is out of range.
+    """
+    if not 3 <= patients <= 999 or seed < 0:
+        raise ValueError(f"Expected 3 to 999 patients and seed >= 0, got {patients} and {seed}.")
+    root = Path(root)
+    names = [f"patient{number:03d}" for number in range(1, patients + 1)]
+    for number, name in enumerate(names, start=1):
+        patient_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        _write_patient(root / name, patient_seed)
+    held_out = max(1, round(patients / 6))
+    parts = ["validation"] * held_out + ["test"] * held_out + ["training"] * (patients - 2 * held_out)
+    order = np.random.default_rng(seed).permutation(patients)
+    with (root / "split.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["patient", "split"])
+        writer.writerows([name, parts[place]] for name, place in zip(names, order, strict=True))
+    (root / "README.txt").write_text(_README)
+    return root
+
+
+def _write_patient(folder: Path, seed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    scan, heart, _ = draw_patient(seed)
+    affine = np.diag([-scan.spacing[0], -scan.spacing[1], scan.spacing[2], 1.0])
+    for frame, number in FRAME_NUMBERS.items():
+        image, label = heart_phantom(seed, frame)
+        strokes = _scribble(label, np.random.default_rng([seed, number, 1]))
+        for suffix, array in (("", image), ("_gt", label), ("_scribble", strokes)):
+            file = nib.Nifti1Image(array, affine)
+            file.header.set_xyzt_units("mm")
+            nib.save(file, folder / f"{folder.name}_frame{number:02d}{suffix}.nii.gz")
+    rng = np.random.default_rng([seed, 0, 2])
+    height, weight = rng.uniform(150, 195), rng.uniform(50, 105)
+    frames = "".join(f"{frame}: {number}\n" for frame, number in FRAME_NUMBERS.items())
+    info = f"{frames}Group: {heart.group}\nHeight: {height:.1f}\nNbFrame: 30\nWeight: {weight:.1f}\n"
+    (folder / "Info.cfg").write_text(info)
+
+
+def _scribble(label: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """One thin stroke for each class of each slice, as by hand; `NOT_ANNOTATED` elsewhere."""
+    strokes = np.full_like(label, NOT_ANNOTATED)
+    anywhere = label.any(axis=2)
+    for z in range(label.shape[2]):
+        present = label[..., z]
+        for value in (RIGHT_VENTRICLE, MYOCARDIUM, LV_CAVITY):
+            if (present == value).any():
+                strokes[_stroke(present == value, rng, hollow=value == LV_CAVITY), z] = value
+        heart = present > 0 if present.any() else anywhere
+        distance = ndimage.distance_transform_edt(~heart)
+        around = (distance > 0) & (np.abs(distance - rng.uniform(4, 9)) <= 1.5)
+        strokes[_stroke(around, rng, hollow=False), z] = BACKGROUND
+    return strokes
+
+
+def _stroke(region: NDArray[np.bool_], rng: np.random.Generator, hollow: bool) -> NDArray[np.bool_]:
+    """Most of the eroded region's midline (of a ring in it, if ``hollow``), never empty."""
+    found = np.zeros_like(region)
+    box = tuple(
+        slice(max(0, s.start - 1), s.stop + 1) for s in ndimage.find_objects(region.astype(np.uint8))[0]
+    )
+    depth = ndimage.distance_transform_edt(np.pad(region[box], 1))[1:-1, 1:-1]
+    core = depth > (0.6 * depth.max() if hollow and depth.max() > 4 else np.inf)
+    line = skeletonize((depth > 1) & ~core)
+    points = np.argwhere(line if line.any() else depth == depth.max())
+    angle = np.arctan2(*(points - points.mean(axis=0)).T) + rng.uniform(0, 2 * np.pi)
+    kept = points[np.mod(angle, 2 * np.pi) < 2 * np.pi * rng.uniform(0.6, 0.95)]
+    chosen = kept if len(kept) else points
+    found[chosen[:, 0] + box[0].start, chosen[:, 1] + box[1].start] = True
+    return found

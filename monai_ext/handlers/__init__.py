@@ -1,0 +1,18 @@
+"""Ignite handlers: what happens around and between the iterations."""
+
+from monai_ext.handlers.checkpoints import Checkpoints
+from monai_ext.handlers.evaluation import EvaluationSummary
+from monai_ext.handlers.metrics import mean_dice
+from monai_ext.handlers.schedules import PolynomialDecay, RampUp
+from monai_ext.handlers.seeding import EpochSeed
+from monai_ext.handlers.standard import StandardTraining
+
+__all__ = [
+    "Checkpoints",
+    "EpochSeed",
+    "EvaluationSummary",
+    "PolynomialDecay",
+    "RampUp",
+    "StandardTraining",
+    "mean_dice",
+]

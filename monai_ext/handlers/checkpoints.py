@@ -1,0 +1,119 @@
+"""What a training leaves on disk: the best weights, and all that is needed to go on after an interruption."""
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+from torch.optim import Optimizer
+
+logger = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """Keep the best weights in ``model.pt`` and the state of the training in ``checkpoint.pt``.
+
+    Both files are written beside their place and then moved there, so a run that is killed leaves the last complete
+    ones. ``model.pt`` is a plain state dictionary, which MONAI's ``CheckpointLoader`` and ``ckpt_export`` read.
+
+    Event: EPOCH_COMPLETED of the evaluator (best weights) and of the trainer (state); STARTED of the trainer
+    (resume); EXCEPTION_RAISED (says how to go on). Reads: ``evaluator.state.metrics[key_metric]``. Writes: on a
+    resume ``epoch`` and ``iteration`` of the trainer's state. State: ``checkpoint.pt`` holds network, optimizer, epoch, iteration,
+    the best metric so far and whatever ``stateful`` names.
+
+    Args:
+        network: what is trained.
+        optimizer: its optimizer.
+        evaluator: the validation engine.
+        folder: where the files go.
+        key_metric: the metric of the evaluator by which weights are the best, higher being better.
+        resume: whether to go on from ``checkpoint.pt`` where there is one.
+        stateful: further objects with ``state_dict`` and ``load_state_dict``, by name.
+
+    Raises:
+        ValueError: on a resume, if the checkpoint was written by another network or optimizer.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        evaluator: Engine,
+        folder: str,
+        key_metric: str,
+        resume: bool = False,
+        stateful: Mapping[str, Any] | None = None,
+    ) -> None:
+        bare = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
+        self.network: nn.Module = bare
+        self.objects = {"network": bare, "optimizer": optimizer, **(stateful or {})}
+        self.evaluator = evaluator
+        self.folder = Path(folder)
+        self.key_metric = key_metric
+        self.resume = resume
+        self.best = float("-inf")
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer and the evaluator."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_state)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self.explain)
+        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.save_best)
+
+    def start(self, engine: Engine) -> None:
+        """Go on from the last checkpoint if that is wanted and there is one."""
+        path = self.folder / "checkpoint.pt"
+        if not self.resume:
+            return
+        if not path.exists():
+            logger.info(f"no {path} to resume from: starting at the beginning")
+            return
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            for name, thing in self.objects.items():
+                thing.load_state_dict(saved[name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"Expected {path} to be of this network and optimizer, got: {str(error).splitlines()[0]} "
+                "Resume with the configuration that wrote it, or start anew without resume."
+            ) from error
+        self.best = saved["best"]
+        engine.state.epoch, engine.state.iteration = saved["epoch"], saved["iteration"]
+        logger.info(f"resumed from {path} after epoch {saved['epoch']}, best {self.key_metric} {self.best:.4f}")
+
+    def save_state(self, engine: Engine) -> None:
+        """Write ``checkpoint.pt``."""
+        state = {name: thing.state_dict() for name, thing in self.objects.items()}
+        state |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration, "best": self.best}
+        save_atomically(state, self.folder / "checkpoint.pt")
+
+    def save_best(self, engine: Engine) -> None:
+        """Write ``model.pt`` if the validation was better than any before."""
+        metric = engine.state.metrics[self.key_metric]
+        if metric > self.best:
+            logger.info(f"{self.key_metric} {metric:.4f} is the best so far; saved {self.folder / 'model.pt'}")
+            self.best = float(metric)
+            save_atomically(self.network.state_dict(), self.folder / "model.pt")
+
+    def explain(self, engine: Engine, error: BaseException) -> None:
+        """Say how to go on, and end quietly if a person interrupted the run."""
+        if engine.state.epoch > 1:
+            logger.info(f"stopped in epoch {engine.state.epoch}; go on with --resume true")
+        if isinstance(error, KeyboardInterrupt):
+            raise SystemExit(130) from error
+        raise error
+
+
+def save_atomically(content: Any, path: Path) -> None:
+    """Write ``content`` to ``path`` with torch, on the first process only; the old file stays until the new is whole."""
+    if idist.get_rank() != 0:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    torch.save(content, unfinished)
+    os.replace(unfinished, path)

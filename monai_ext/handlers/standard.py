@@ -1,0 +1,100 @@
+"""What every training of this project has around its method."""
+
+from typing import Any
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+from ignite.handlers import ProgressBar
+from monai.handlers import StatsHandler, TensorBoardStatsHandler, ValidationHandler
+from torch import nn
+from torch.optim import Optimizer
+
+from monai_ext.handlers.checkpoints import Checkpoints
+from monai_ext.handlers.schedules import PolynomialDecay
+from monai_ext.handlers.seeding import EpochSeed
+
+
+class StandardTraining:
+    """Validation, checkpoints, learning-rate decay, seeding, progress bar and TensorBoard in one handler.
+
+    Attaches, in this order: ``EpochSeed``, ``PolynomialDecay``, MONAI's ``ValidationHandler``, ``Checkpoints``
+    (``models/``), MONAI's ``StatsHandler`` and ``TensorBoardStatsHandler``, Ignite's ``ProgressBar``. What is
+    particular to a method is another handler in the config's list. Events, state: those of its parts.
+
+    Args:
+        network: what is trained.
+        optimizer: its optimizer.
+        evaluator: the validation engine.
+        loader: the training loader, told which epoch it is.
+        ckpt_dir: folder of ``model.pt`` and ``checkpoint.pt``.
+        log_dir: folder of the TensorBoard files.
+        val_interval: epochs between validations; the last epoch is always validated.
+        key_metric: metric of the evaluator that selects ``model.pt``.
+        loss: if it has ``terms``, a dictionary of tensors, these are drawn in TensorBoard as well.
+        resume: whether to go on from ``checkpoint.pt``.
+        seed: seed of the run.
+        stateful: further objects for the checkpoint, by name.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        evaluator: Any,
+        loader: Any,
+        ckpt_dir: str,
+        log_dir: str,
+        val_interval: int = 1,
+        key_metric: str = "val_mean_dice",
+        loss: Any = None,
+        resume: bool = False,
+        seed: int = 0,
+        stateful: dict[str, Any] | None = None,
+    ) -> None:
+        if val_interval < 1:
+            raise ValueError(f"Expected val_interval >= 1, got {val_interval}.")
+        self.evaluator = evaluator
+        self.log_dir = log_dir
+        self.val_interval = val_interval
+        self.loss = loss
+        self.parts = [
+            EpochSeed(seed, loader),
+            PolynomialDecay(optimizer),
+            ValidationHandler(interval=val_interval, validator=evaluator),
+            Checkpoints(network, optimizer, evaluator, ckpt_dir, key_metric, resume, stateful),
+        ]
+
+    def attach(self, engine: Engine) -> None:
+        """Register all parts with the trainer and the evaluator."""
+        for part in self.parts[:3]:
+            part.attach(engine)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.validate_last_epoch)
+        self.parts[3].attach(engine)
+        if idist.get_rank() != 0:
+            return
+        StatsHandler(iteration_log=False, epoch_log=False, name="validation").attach(self.evaluator)
+        TensorBoardStatsHandler(
+            log_dir=self.log_dir, epoch_log=False, output_transform=self.losses
+        ).attach(engine)
+        TensorBoardStatsHandler(
+            log_dir=self.log_dir,
+            iteration_log=False,
+            global_epoch_transform=lambda epoch: engine.state.epoch,
+        ).attach(self.evaluator)
+        bar = ProgressBar(persist=True, desc="training")
+        bar.attach(
+            engine,
+            event_name=Events.EPOCH_COMPLETED,
+            closing_event_name=Events.COMPLETED,
+            output_transform=lambda output: {"loss": output["loss"]},
+        )
+
+    def validate_last_epoch(self, engine: Engine) -> None:
+        """Validate after the last epoch if the interval does not."""
+        if engine.state.epoch == engine.state.max_epochs and engine.state.epoch % self.val_interval:
+            self.evaluator.run(engine.state.epoch)
+
+    def losses(self, output: dict[str, Any]) -> dict[str, float]:
+        """The loss and its parts at this iteration."""
+        parts = {"loss": output["loss"], **getattr(self.loss, "terms", {})}
+        return {name: float(value) for name, value in parts.items()}

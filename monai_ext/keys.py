@@ -1,0 +1,36 @@
+"""Words and numbers that every part of the package must agree on, said once."""
+
+from enum import Enum
+
+UNLABELED = 255
+"""Value of a voxel in a label map that nobody annotated; every loss and metric skips it."""
+
+
+class Supervision(str, Enum):
+    """What is known about one case. A datalist item holds the value, a batch the ``code``."""
+
+    FULL = "full"
+    """Every voxel is annotated."""
+    PARTIAL = "partial"
+    """Some voxels are annotated, the others are ``UNLABELED``."""
+    TAGS = "tags"
+    """Only the presence of each class in each slice is known."""
+    NOISY = "noisy"
+    """Every voxel is annotated, and some annotations are wrong."""
+    NONE = "none"
+    """There is no annotation."""
+
+    @property
+    def code(self) -> int:
+        """Position in this enumeration: the integer that stands for the kind in a batch tensor."""
+        return list(Supervision).index(self)
+
+
+IMAGE = "image"
+LABEL = "label"
+PRED = "pred"
+SUPERVISION = "supervision"
+CASE = "case"
+PATIENT = "patient"
+REFERENCE = "reference"
+"""Optional full mask of a weakly labeled case: `check` compares the two, training never opens it."""

@@ -1,0 +1,14 @@
+"""Losses that read the labels people really have: a few voxels, noisy masks, or none."""
+
+from monai_ext.losses.divergence import KLDivergenceLoss, ShannonEntropyLoss
+from monai_ext.losses.mixed_pseudo_labels import MixedPseudoLabelLoss
+from monai_ext.losses.mixed_supervision import MixedSupervisionLoss
+from monai_ext.losses.partial_labels import PartialCrossEntropyLoss
+
+__all__ = [
+    "KLDivergenceLoss",
+    "MixedPseudoLabelLoss",
+    "MixedSupervisionLoss",
+    "PartialCrossEntropyLoss",
+    "ShannonEntropyLoss",
+]

@@ -1,0 +1,309 @@
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from monai_ext.data.checks import DataError, check_datalist, check_items, require_valid
+from monai_ext.keys import UNLABELED
+
+SHAPE = (6, 5, 4)
+LABELS = {0, 1}
+
+
+def save(path, array, affine=None):
+    nib.save(nib.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
+    return str(path)
+
+
+def full_mask():
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[2:4, 1:3, 1:3] = 1
+    return mask
+
+
+def weak_mask():
+    mask = np.full(SHAPE, UNLABELED, np.uint8)
+    mask[2, 1, 1], mask[0, 0, 0] = 1, 0
+    return mask
+
+
+@pytest.fixture
+def data(tmp_path):
+    """One full and one partial training case, one validation case, one test case, all in order."""
+    rng = np.random.default_rng(0)
+
+    def item(case, supervision="full"):
+        image = rng.normal(size=SHAPE).astype(np.float32)
+        found = {
+            "image": save(tmp_path / f"{case}.nii.gz", image),
+            "label": save(
+                tmp_path / f"{case}_label.nii.gz", full_mask() if supervision == "full" else weak_mask()
+            ),
+            "supervision": supervision,
+            "case": case,
+            "patient": case.split("_")[0],
+        }
+        if supervision == "partial":
+            found["reference"] = save(tmp_path / f"{case}_full.nii.gz", full_mask())
+        return found
+
+    return {
+        "training": [item("p1_01"), item("p2_01", "partial")],
+        "validation": [item("p3_01")],
+        "test": [item("p4_01")],
+    }
+
+
+def only_problem(data, **options):
+    (message,) = check_items(data, LABELS, **options)
+    return message
+
+
+def test_a_clean_list_has_no_problem(data):
+    assert check_items(data, LABELS, references=True) == []
+    require_valid(data, LABELS)
+
+
+def truncate(path):
+    whole = Path(path).read_bytes()
+    Path(path).write_bytes(whole[: len(whole) * 2 // 3])
+
+
+def cut_the_checksum(path):
+    Path(path).write_bytes(Path(path).read_bytes()[:-4])
+
+
+def overwrite(path):
+    Path(path).write_bytes(b"this is no image at all" * 40)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda path: Path(path).unlink(), "Expected a file, got nothing"),
+        (truncate, "complete, readable image, got EOFError"),
+        (cut_the_checksum, "complete, readable image, got EOFError"),
+        (overwrite, "complete, readable image, got BadGzipFile"),
+    ],
+)
+@pytest.mark.parametrize("role", ["image", "label", "reference"])
+def test_a_file_that_cannot_be_read_is_named(data, damage, words, role):
+    path = data["training"][1][role]
+    damage(path)
+    message = only_problem(data, references=True)
+    assert message.startswith(f"training[1] (p2_01): {role} {path}: Expected") and words in message
+
+
+def test_a_reference_is_opened_only_on_demand(data):
+    truncate(data["training"][1]["reference"])
+    assert check_items(data, LABELS) == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_voxels_that_are_not_finite_are_counted_and_located(data, value):
+    image = np.random.default_rng(0).normal(size=SHAPE)
+    image[1, 2, 3] = image[4, 0, 0] = value
+    path = save(data["training"][0]["image"], image)
+    message = only_problem(data)
+    assert message.startswith(f"training[0] (p1_01): image {path}: ")
+    assert "2 voxels, first at (1, 2, 3)" in message
+
+
+def test_an_image_of_one_intensity_is_a_problem(data):
+    save(data["test"][0]["image"], np.full(SHAPE, 7, np.int16))
+    assert "test[0] (p4_01): image" in (message := only_problem(data)) and "constant intensity 7" in message
+
+
+@pytest.mark.parametrize("role", ["label", "reference"])
+def test_a_shape_that_differs_from_the_image_is_told(data, role):
+    path = save(data["training"][1][role], full_mask()[:, :, :3])
+    message = only_problem(data, references=True)
+    assert (
+        f"training[1] (p2_01): {role} {path}: Expected shape (6, 5, 4)" in message and "(6, 5, 3)" in message
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "by", "words"),
+    [(0, 3, 5.0, "origin by 5 "), (1, 1, 0.25, "spacing or axes by 0.25 ")],
+)
+def test_an_affine_that_differs_from_the_image_is_told(data, row, column, by, words):
+    affine = np.eye(4)
+    affine[row, column] += by
+    path = save(data["validation"][0]["label"], full_mask(), affine)
+    message = only_problem(data)
+    assert message.startswith(f"validation[0] (p3_01): label {path}: ") and words in message
+
+
+def test_an_affine_within_the_tolerance_passes(data):
+    save(data["validation"][0]["label"], full_mask(), np.eye(4) + 5e-4 * np.eye(4, k=1))
+    assert check_items(data, LABELS) == []
+
+
+def test_modalities_must_lie_on_each_other(data, tmp_path):
+    second = save(tmp_path / "t2.nii", np.random.default_rng(1).normal(size=(6, 5, 3)))
+    data["training"][0]["image"] = [data["training"][0]["image"], second]
+    assert only_problem(data).startswith(f"training[0] (p1_01): image {second}: Expected shape (6, 5, 4)")
+
+
+def test_channels_of_one_file_are_checked_one_by_one(data):
+    image = np.random.default_rng(1).normal(size=(*SHAPE, 2))
+    save(data["training"][0]["image"], image)
+    assert check_items(data, LABELS) == []
+    image[..., 1] = 3
+    save(data["training"][0]["image"], image)
+    assert "constant intensity 3 of channel 1" in only_problem(data)
+
+
+def test_an_illegal_label_value_is_counted_and_located(data):
+    mask = full_mask()
+    mask[5, 4, 3] = 4
+    path = save(data["training"][0]["label"], mask)
+    message = only_problem(data)
+    assert message.startswith(
+        f"training[0] (p1_01): label {path}: Expected values among [0, 1], got 4 in 1 voxel,"
+    )
+    assert "first at (5, 4, 3)" in message
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan, np.inf])
+def test_a_label_value_that_is_no_integer_is_a_problem(data, value):
+    mask = full_mask().astype(np.float32)
+    mask[0, 0, 1] = value
+    save(data["training"][0]["label"], mask)
+    message = only_problem(data)
+    assert f"Expected integer class indices, got {value:g}" in message and "(0, 0, 1)" in message
+
+
+def test_a_full_label_with_unlabeled_voxels_should_be_marked_partial(data):
+    save(data["training"][0]["label"], weak_mask())
+    message = only_problem(data)
+    assert (
+        "training[0] (p1_01): label" in message
+        and "got 255" in message
+        and 'mark the item "partial"' in message
+    )
+
+
+def test_an_empty_training_list_is_a_problem(data):
+    assert only_problem({**data, "training": []}).startswith("training: Expected at least one item")
+
+
+def test_a_training_list_without_a_labeled_voxel_is_a_problem(data):
+    save(data["training"][1]["label"], np.full(SHAPE, UNLABELED, np.uint8))
+    message = only_problem({**data, "training": data["training"][1:]})
+    assert message.startswith("training: Expected a labeled voxel") and "training[0] (p2_01)" in message
+
+
+def test_a_training_list_of_background_is_a_problem(data):
+    save(data["training"][0]["label"], np.zeros(SHAPE, np.uint8))
+    message = only_problem({**data, "training": data["training"][:1]})
+    assert message.startswith("training: Expected a voxel of the foreground (label 1)")
+
+
+def test_unlabeled_images_alone_are_a_problem_only_where_labels_are_needed(data):
+    image = {key: data["training"][0][key] for key in ("image", "case", "patient")}
+    data["training"] = [{**image, "supervision": "none"}]
+    assert check_items(data, LABELS) == []
+    assert only_problem(data, need_labels=True).startswith("training: Expected an item with a label, got 1")
+
+
+def test_a_patient_in_two_sections_is_named_with_both_entries(data):
+    data["validation"][0]["patient"] = "p1"
+    message = only_problem(data)
+    assert message.startswith("validation[0] (p3_01): Expected patient p1 in one section only")
+    assert "training[0] (p1_01)" in message
+
+
+def contradict(data):
+    mask = weak_mask()
+    mask[5, 4, 2:] = 1
+    return save(data["training"][1]["label"], mask)
+
+
+def test_a_weak_label_that_contradicts_its_reference_is_a_problem(data):
+    path = contradict(data)
+    message = only_problem(data, references=True)
+    assert message.startswith(f"training[1] (p2_01): label {path}: ")
+    assert "2 voxels, first at (5, 4, 2): 1 instead of 0" in message
+    assert check_items(data, LABELS) == []
+
+
+def test_a_weak_label_that_contradicts_a_full_one_of_the_same_image_is_a_problem(data):
+    contradict(data)
+    weak = data["training"][1]
+    data["training"].append({**weak, "label": weak["reference"], "supervision": "full"})
+    assert "training[1] (p2_01): label" in (message := only_problem(data)) and weak["reference"] in message
+
+
+def test_items_with_nothing_but_image_and_label_are_full_cases(data):
+    bare = {name: [{k: i[k] for k in ("image", "label")} for i in found[:1]] for name, found in data.items()}
+    assert check_items(bare, LABELS) == []
+
+
+def test_problems_come_in_the_order_of_the_list_every_time(data):
+    for items in data.values():
+        for item in items:
+            truncate(item["label"])
+            save(item["image"], np.zeros(SHAPE))
+    runs = [check_items(data, LABELS) for _ in range(5)]
+    names = [message.split(" ")[0] for message in runs[0]]
+    assert names == [n for n in ("training[0]", "training[1]", "validation[0]", "test[0]") for _ in range(2)]
+    assert all(run == runs[0] for run in runs)
+
+
+def test_each_file_is_read_once(data, monkeypatch):
+    from monai_ext.data import checks
+
+    opened = []
+    read = checks.read_volume
+    monkeypatch.setattr(checks, "read_volume", lambda path: opened.append(str(path)) or read(path))
+    data["training"].append({**data["training"][0], "label": data["training"][1]["reference"]})
+    check_items(data, LABELS)
+    assert len(opened) == len(set(opened)) == 9
+
+
+def test_a_datalist_file_is_checked_with_its_references(data, tmp_path):
+    path = tmp_path / "datalist.json"
+    contradict(data)
+    written = {name: [{k: Path(v).name for k, v in i.items()} for i in found] for name, found in data.items()}
+    path.write_text(json.dumps({"labels": {"0": "background", "1": "cavity"}, **written}))
+    assert check_datalist(path) == []
+    (message,) = check_datalist(path, references=True)
+    assert message.startswith(f"training[1] (p2_01): label {data['training'][1]['label']}: ")
+    assert check_datalist(path, references=True, sections=["test"]) == []
+
+
+def test_training_on_a_datalist_file_needs_labels(data, tmp_path):
+    image = {"image": Path(data["training"][0]["image"]).name, "supervision": "none"}
+    path = tmp_path / "datalist.json"
+    path.write_text(json.dumps({"labels": {"0": "background"}, "training": [image]}))
+    assert check_datalist(path) == []
+    with pytest.raises(DataError, match="Expected an item with a label"):
+        require_valid(path)
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"training": []}'])
+def test_a_datalist_that_cannot_be_read_is_one_problem(tmp_path, text):
+    path = tmp_path / "datalist.json"
+    if text is not None:
+        path.write_text(text)
+    (message,) = check_datalist(path)
+    assert str(path) in message
+
+
+def test_training_stops_with_the_first_twenty_problems(data):
+    data["training"] *= 12
+    for item in data["training"]:
+        item["supervision"] = "weak"
+    with pytest.raises(DataError) as caught:
+        require_valid(data, LABELS)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 21 and lines[-1] == "... and 4 more"
+
+
+def test_items_need_labels_to_be_checked_against(data):
+    with pytest.raises(ValueError, match="Expected labels with a mapping of items, got None"):
+        require_valid(data)

@@ -1,0 +1,76 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from monai_ext.__main__ import app
+
+
+@pytest.fixture
+def datalist(tmp_path):
+    """One full training case and two cases, of one patient, for validation."""
+    rng = np.random.default_rng(0)
+    mask = np.zeros((4, 4, 4), np.uint8)
+    mask[1:3, 1:3] = 1
+    content = {"labels": {"0": "background", "1": "cavity"}, "training": [], "validation": []}
+    for section, patient, case in [
+        ("training", "a", "a1"),
+        ("validation", "b", "b1"),
+        ("validation", "b", "b2"),
+    ]:
+        nib.save(nib.Nifti1Image(rng.normal(size=mask.shape), np.eye(4)), tmp_path / f"{case}.nii.gz")
+        nib.save(nib.Nifti1Image(mask, np.eye(4)), tmp_path / f"{case}_label.nii.gz")
+        item = {"image": f"{case}.nii.gz", "label": f"{case}_label.nii.gz", "case": case, "patient": patient}
+        content[section].append({**item, "supervision": "full"})
+    path = tmp_path / "datalist.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def check(*arguments):
+    return CliRunner().invoke(app, ["check", *map(str, arguments)])
+
+
+def test_a_clean_datalist_is_summed_up(datalist):
+    result = check(datalist)
+    assert result.exit_code == 0 and result.stdout.endswith("no problem found\n")
+    words = [line.replace("│", " ").split() for line in result.stdout.splitlines()]
+    assert ["training", "full", "1", "1"] in words and ["validation", "full", "2", "1"] in words
+
+
+def test_problems_come_one_a_line_and_exit_with_1(datalist):
+    for case in ("a1", "b2"):
+        (datalist.parent / f"{case}.nii.gz").write_bytes(b"\x1f\x8b")
+    result = check(datalist)
+    first, second = result.stdout.splitlines()
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert first.startswith(f"training[0] (a1): image {datalist.parent / 'a1.nii.gz'}: Expected")
+    assert second.startswith(f"validation[1] (b2): image {datalist.parent / 'b2.nii.gz'}: Expected")
+
+
+def test_references_are_compared_unless_told_otherwise(datalist):
+    content = json.loads(datalist.read_text())
+    content["training"][0] |= {"supervision": "partial", "reference": "lost.nii.gz"}
+    datalist.write_text(json.dumps(content))
+    assert "reference" in (result := check(datalist)).stdout and result.exit_code == 1
+    assert check(datalist, "--no-references").exit_code == 0
+
+
+def test_one_section_can_be_checked_alone(datalist):
+    (datalist.parent / "a1.nii.gz").unlink()
+    assert check(datalist, "--section", "validation").exit_code == 0
+    assert check(datalist, "--section", "training").exit_code == 1
+    result = check(datalist, "--section", "tset")
+    assert result.exit_code == 1 and "got tset" in result.stdout
+
+
+@pytest.mark.parametrize("text", [None, "no JSON", '{"training": []}'])
+def test_a_datalist_that_cannot_be_read_is_told_without_a_traceback(tmp_path, text):
+    path = tmp_path / "datalist.json"
+    if text is not None:
+        path.write_text(text)
+    result = check(path)
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert str(path) in result.stdout and len(result.stdout.splitlines()) == 1
