@@ -90,7 +90,7 @@ class BatchLoader:
         unused = sorted(set(present) - set(self.shares))
         if missing or unused:
             reasons = [f"the training list has no {missing}"] if missing else []
-            reasons += [f"its entries of kind {unused} are not drawn"] if unused else []
+            reasons += [f"entries of kind {unused} are not drawn"] if unused else []
             logger.info(f"batches of {batch_size} hold {self.shares}: {', and '.join(reasons)}")
 
     def __len__(self) -> int:

@@ -28,8 +28,8 @@ class DeviceCache(Dataset):
 
     The deterministic transforms run once per item. What they give is kept as float16 images and uint8 labels
     on ``device`` if it fits into the budget, else in host memory, else on disk (by MONAI's
-    ``PersistentDataset``); a log line says which and why. An entry of the set is one slice (2D networks) or one
-    volume, of which every batch takes another random patch (3D networks).
+    ``PersistentDataset``); a log line says which and why. An entry of the set is one slice (2D networks) or
+    one volume, of which every batch takes another random patch (3D networks).
 
     Args:
         data: items with ``image``, optionally ``label`` and ``supervision`` ("full" where it is missing).
@@ -147,7 +147,7 @@ class DeviceCache(Dataset):
             rows = where.to(self._stacked[0].device)
             images, labels = (part[rows] for part in self._stacked)
         else:
-            pairs = [self._take(*self._entries[i], generator) for i in where.tolist()]
+            pairs = [self._take(self._entries[i], generator) for i in where.tolist()]
             images, labels = (torch.stack(part) for part in zip(*pairs, strict=True))
         return {
             IMAGE: images.to(self.device, non_blocking=True).float(),
@@ -155,7 +155,8 @@ class DeviceCache(Dataset):
             SUPERVISION: self.kind_codes[where].to(self.device, non_blocking=True),
         }
 
-    def _take(self, volume: int, z: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _take(self, entry: tuple[int, int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        volume, z = entry
         image, label = self._volumes[volume]
         if self.patch_size is None:
             return image[..., z], label[..., z]

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import ignite.distributed as idist
@@ -36,7 +37,7 @@ class Checkpoints:
         stateful: further objects with ``state_dict`` and ``load_state_dict``, by name.
 
     Raises:
-        ValueError: on a resume, if the checkpoint was written by another network or optimizer.
+        ValueError: on a resume, if the checkpoint is damaged or was written by another network or optimizer.
     """
 
     def __init__(
@@ -51,12 +52,13 @@ class Checkpoints:
     ) -> None:
         bare = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
         self.network: nn.Module = bare
-        self.objects = {"network": bare, "optimizer": optimizer, **(stateful or {})}
+        self.objects: dict[str, Any] = {"network": bare, "optimizer": optimizer, **(stateful or {})}
         self.evaluator = evaluator
         self.folder = Path(folder)
         self.key_metric = key_metric
         self.resume = resume
         self.best = float("-inf")
+        self.explained: BaseException | None = None
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer and the evaluator."""
@@ -73,10 +75,13 @@ class Checkpoints:
         if not path.exists():
             logger.info(f"no {path} to resume from: starting at the beginning")
             return
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = read_checkpoint(path)
         try:
             for name, thing in self.objects.items():
                 thing.load_state_dict(saved[name])
+            for group in self.objects["optimizer"].param_groups:  # which torch takes from any optimizer
+                if missing := set(self.objects["optimizer"].defaults) - set(group):
+                    raise KeyError(f"no {sorted(missing)} of the optimizer.")
         except (KeyError, RuntimeError, ValueError) as error:
             raise ValueError(
                 f"Expected {path} to be of this network and optimizer, got: {str(error).splitlines()[0]} "
@@ -102,11 +107,23 @@ class Checkpoints:
 
     def explain(self, engine: Engine, error: BaseException) -> None:
         """Say how to go on, and end quietly if a person interrupted the run."""
-        if engine.state.epoch > 1:
+        if engine.state.epoch > 1 and error is not self.explained:  # Ignite passes by here once a loop
             logger.info(f"stopped in epoch {engine.state.epoch}; go on with --resume true")
+        self.explained = error
         if isinstance(error, KeyboardInterrupt):
             raise SystemExit(130) from error
         raise error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What ``save_atomically`` wrote, on the CPU; a damaged file is a ValueError that names it."""
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (EOFError, RuntimeError, TypeError, ValueError, UnpicklingError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(
+            f"Expected {path} to be a whole checkpoint, got {reason} Restore it, or start anew without resume."
+        ) from error
 
 
 def save_atomically(content: Any, path: Path) -> None:

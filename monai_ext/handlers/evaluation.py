@@ -142,10 +142,10 @@ class EvaluationSummary:
                 for case in self.cases[key]:
                     for name, scores in case["classes"].items():
                         writer.writerow([case["case"], key, name, *(scores[m] for m in METRICS)])
-        mean = summary["mean"]
+        mean = {name: math.nan if value is None else value for name, value in summary["mean"].items()}
         logger.info(
-            f"{len(self.cases[PRED])} cases: mean Dice {mean['dice'] or math.nan:.4f}, "
-            f"HD95 {mean['hd95'] or math.nan:.2f} {self.unit}; written to {self.output_dir / 'summary.json'}"
+            f"{len(self.cases[PRED])} cases: mean Dice {mean['dice']:.4f}, HD95 {mean['hd95']:.2f} {self.unit}; "
+            f"written to {self.output_dir / 'summary.json'}"
         )
         self.cases = {key: [] for key in self.keys}
 

@@ -96,5 +96,5 @@ class StandardTraining:
 
     def losses(self, output: dict[str, Any]) -> dict[str, float]:
         """The loss and its parts at this iteration."""
-        parts = {"loss": output["loss"], **getattr(self.loss, "terms", {})}
+        parts = {"loss": output["loss"].detach(), **getattr(self.loss, "terms", {})}
         return {name: float(value) for name, value in parts.items()}

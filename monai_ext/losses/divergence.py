@@ -31,7 +31,7 @@ class ShannonEntropyLoss(nn.Module):
     """
 
     def forward(self, logits: Tensor) -> Tensor:
-        return mean_over_items(entropy_map(logits))
+        return mean_over_items(entropy_map(log_softmax(logits)))
 
 
 class KLDivergenceLoss(nn.Module):
@@ -86,18 +86,22 @@ class KLDivergenceLoss(nn.Module):
                 f"got {tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}."
             )
         teacher_logits = teacher_logits.detach() if self.detach_teacher else teacher_logits
-        return mean_over_items(kl_map(student_logits / self.temperature, teacher_logits / self.temperature))
+        student, teacher = (log_softmax(z / self.temperature) for z in (student_logits, teacher_logits))
+        return mean_over_items(kl_map(student, teacher))
 
 
-def entropy_map(logits: Tensor) -> Tensor:
-    """Entropy of each voxel: (B, K, *S) to (B, *S), float32 at least."""
-    log_p = _log_softmax(logits)
-    return -(log_p.exp() * log_p).sum(dim=1)
+def log_softmax(logits: Tensor, dim: int = 1) -> Tensor:
+    """Logarithm of the class probabilities, float32 at least."""
+    return logits.log_softmax(dim=dim, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
-def kl_map(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """KL(teacher || student) of each voxel: two (B, K, *S) to (B, *S), float32 at least."""
-    teacher, student = _log_softmax(teacher_logits), _log_softmax(student_logits)
+def entropy_map(log_probs: Tensor) -> Tensor:
+    """Entropy of each voxel: (B, K, *S) to (B, *S)."""
+    return -(log_probs.exp() * log_probs).sum(dim=1)
+
+
+def kl_map(student: Tensor, teacher: Tensor) -> Tensor:
+    """KL(teacher || student) of each voxel, from the log-probabilities: two (B, K, *S) to (B, *S)."""
     return (teacher.exp() * (teacher - student)).sum(dim=1)
 
 
@@ -110,7 +114,3 @@ def mean_over_items(voxels: Tensor, items: Tensor | None = None) -> Tensor:
         return voxels.sum() / max(voxels.numel(), 1)
     kept = items.to(voxels)
     return (voxels.flatten(1).mean(dim=1) * kept).sum() / kept.sum().clamp_min(1)
-
-
-def _log_softmax(logits: Tensor) -> Tensor:
-    return logits.log_softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from monai_ext.keys import LABEL, SUPERVISION, UNLABELED, Supervision
-from monai_ext.losses.divergence import entropy_map, kl_map, mean_over_items
-from monai_ext.losses.partial_labels import PartialCrossEntropyLoss, ReductionPer, check_label
+from monai_ext.losses.divergence import entropy_map, kl_map, log_softmax, mean_over_items
+from monai_ext.losses.partial_labels import PartialCrossEntropyLoss, ReductionPer, check_classes, check_label
 
 STRONG, WEAK = 0, 1
 """Position of the branch that learns from masks (teacher) and of the other (student) in ``pred``."""
@@ -116,14 +116,16 @@ class MixedSupervisionLoss(nn.Module):
 
     def forward(self, pred: Tensor, target: Mapping[str, Any]) -> Tensor:
         label, strong = read_target(pred, target)
-        teacher, student = pred[:, STRONG], pred[:, WEAK]
+        log_probs = log_softmax(pred, dim=2)
+        teacher, student = log_probs[:, STRONG], log_probs[:, WEAK]
         mask = _keep(label, strong)
 
-        terms = {"strong_ce": (1.0, self.cross_entropy(teacher, mask))}
+        terms = {"strong_ce": (1.0, self.cross_entropy.of_log_probs(teacher, mask))}
         if self.student_on_strong:
-            terms["student_strong_ce"] = (1.0, self.cross_entropy(student, mask))
+            terms["student_strong_ce"] = (1.0, self.cross_entropy.of_log_probs(student, mask))
         if self.lambda_partial:
-            terms["partial_ce"] = (self.lambda_partial, self.cross_entropy(student, _keep(label, ~strong)))
+            partial_ce = self.cross_entropy.of_log_probs(student, _keep(label, ~strong))
+            terms["partial_ce"] = (self.lambda_partial, partial_ce)
         if self.ramp * self.lambda_kd:
             terms["kd"] = (self.ramp * self.lambda_kd, self._distillation(student, teacher, ~strong))
         if self.ramp * self.lambda_entropy:
@@ -137,9 +139,9 @@ class MixedSupervisionLoss(nn.Module):
         if self.coupling == "kl":
             teacher = teacher.detach() if self.detach_teacher else teacher
             return mean_over_items(kl_map(student, teacher), items)
-        confidence, pseudo_mask = teacher.detach().float().softmax(dim=1).max(dim=1, keepdim=True)
-        pseudo_mask = pseudo_mask.masked_fill(confidence < self.pseudo_mask_threshold, UNLABELED)
-        return self.cross_entropy(student, _keep(pseudo_mask, items))
+        confidence, pseudo_mask = teacher.detach().exp().max(dim=1, keepdim=True)
+        pseudo_mask = pseudo_mask.where(confidence >= self.pseudo_mask_threshold, UNLABELED)
+        return self.cross_entropy.of_log_probs(student, _keep(pseudo_mask, items))
 
 
 def read_target(pred: Tensor, target: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
@@ -178,6 +180,7 @@ def read_target(pred: Tensor, target: Mapping[str, Any]) -> tuple[Tensor, Tensor
             f"Expected {SUPERVISION!r} (B,), one code an item, B = {len(pred)}, got {tuple(code.shape)}."
         )
     check_label(pred[:, STRONG], target[LABEL])
+    check_classes(pred.shape[2], target[LABEL])
     strong = (code == Supervision.FULL.code) | (code == Supervision.NOISY.code)
     return _keep(target[LABEL], strong | (code == Supervision.PARTIAL.code)), strong
 

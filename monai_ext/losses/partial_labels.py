@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from monai_ext.keys import UNLABELED
+from monai_ext.losses.divergence import log_softmax
 
 ReductionPer = Literal["batch", "image"]
 
@@ -71,13 +72,18 @@ class PartialCrossEntropyLoss(nn.Module):
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:
         check_label(logits, label)
-        _check_classes(logits.shape[1], label, self.weight)
-        target = label.squeeze(1).long()
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        weight = None if self.weight is None else self.weight.to(logits)
-        loss = F.cross_entropy(logits, target, weight, ignore_index=UNLABELED, reduction="none")
+        check_classes(logits.shape[1], label, self.weight)
+        return self.of_log_probs(log_softmax(logits), label)
 
+    def of_log_probs(self, log_probs: Tensor, label: Tensor) -> Tensor:
+        """The loss from log-probabilities (B, K, *S), which other terms may need too; no checks."""
+        target = label.squeeze(1).long()
+        weight = None if self.weight is None else self.weight.to(log_probs)
         labeled = target != UNLABELED
+        if self.reduction_per == "batch" and weight is None:
+            total = F.nll_loss(log_probs, target, ignore_index=UNLABELED, reduction="sum")
+            return _ratio(total, labeled.sum())
+        loss = F.nll_loss(log_probs, target, weight, ignore_index=UNLABELED, reduction="none")
         share = labeled.to(loss) if weight is None else weight[target.masked_fill(~labeled, 0)] * labeled
         if self.reduction_per == "batch":
             return _ratio(loss.sum(), share.sum())
@@ -105,7 +111,8 @@ def check_label(logits: Tensor, label: Tensor) -> None:
         )
 
 
-def _check_classes(num_classes: int, label: Tensor, weight: Tensor | None) -> None:
+def check_classes(num_classes: int, label: Tensor, weight: Tensor | None = None) -> None:
+    """Refuse labels that are no class, where this does not stall the device, and too few or many weights."""
     if num_classes > UNLABELED:
         raise ValueError(
             f"Expected at most {UNLABELED} classes, got {num_classes}: {UNLABELED} is UNLABELED."

@@ -45,7 +45,7 @@ class BatchAugmentation:
     strength at 0 nothing changes. Inputs are not changed in place; dtypes are kept.
 
     Args:
-        rotation: largest angle in degrees, in the plane of the last two axes.
+        rotation: largest angle in degrees, in the plane of the first two axes, which is that of the slices.
         scale: largest relative change of size, e.g. 0.2 for factors between 1 / 1.2 and 1.2.
         translation: largest shift as a share of the image's size.
         flip_axes: spatial axes that are flipped with probability 1/2; 0 is the first.
@@ -137,9 +137,7 @@ class BatchAugmentation:
         square = isotropic(drawn.affine, space).to(device)
         grid = affine_grid(square, [len(image), 1, *space], align_corners=False)
         if drawn.displacement is not None:
-            mode = "bicubic" if len(space) == 2 else "trilinear"
-            field = interpolate(drawn.displacement.to(device), size=space, mode=mode, align_corners=True)
-            grid = grid + field.movedim(1, -1)
+            grid = grid + smooth_field(drawn.displacement, space).to(device).movedim(1, -1)
         image_moved = grid_sample(image.float(), grid, align_corners=False).to(image.dtype)
         shifted = UNLABELED - label.float()  # 0, which is what comes in from outside, stands for UNLABELED
         label_moved = UNLABELED - grid_sample(shifted, grid, mode="nearest", align_corners=False).round()
@@ -164,17 +162,28 @@ def affine_maps(angle: Tensor, zoom: Tensor, signs: Tensor, shift: Tensor) -> Te
     """Maps (B, d, d + 1) from output to input coordinates, the last axis first as in ``affine_grid``.
 
     Args:
-        angle: (B,) radians in the plane of the last two axes.
+        angle: (B,) radians in the plane of the first two axes, which is that of the slices.
         zoom: (B,) factors; above 1 objects become larger.
         signs: (B, d) of -1 (flipped) or 1, first axis first.
         shift: (B, d) in units of half the image's size, first axis first.
     """
     batch, dims = signs.shape
     matrix = torch.eye(dims).repeat(batch, 1, 1)
-    matrix[:, 0, 0] = matrix[:, 1, 1] = angle.cos()
-    matrix[:, 0, 1], matrix[:, 1, 0] = -angle.sin(), angle.sin()
+    a, b = dims - 2, dims - 1  # the first two spatial axes, in which slices lie
+    matrix[:, a, a] = matrix[:, b, b] = angle.cos()
+    matrix[:, a, b], matrix[:, b, a] = -angle.sin(), angle.sin()
     matrix = matrix * signs.flip(1)[:, None] / zoom[:, None, None]
     return torch.cat((matrix, shift.flip(1)[..., None]), dim=2)
+
+
+def smooth_field(control: Tensor, space: Sequence[int]) -> Tensor:
+    """Cubic interpolation of a field (B, C, *P) at control points to (B, C, *S), axis by axis."""
+    for size in space:
+        points = control.shape[2]
+        unit = torch.eye(points)[None, None]
+        basis = interpolate(unit, size=(points, size), mode="bicubic", align_corners=True)[0, 0]  # (P, S)
+        control = torch.tensordot(control, basis, dims=([2], [0]))  # the new axis becomes the last
+    return control
 
 
 def isotropic(affine: Tensor, space: Sequence[int]) -> Tensor:

@@ -1,0 +1,113 @@
+"""Price of everything around the network: python benchmarks/speed.py.
+
+A training step of a bundle (drawing and augmenting the batch, loss, trainer and its handlers) beside the bare network
+step (the same batch already a tensor, forward, cross-entropy, backward, optimizer), in turns in one process.
+"""
+
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import numpy as np
+import torch
+import typer
+from monai.bundle import ConfigParser
+
+from monai_ext.inferers import AutocastInferer
+from monai_ext.keys import IMAGE, LABEL
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def random_items(count: int = 8, depth: int = 10) -> list[dict[str, Any]]:
+    """Cases of noise, half of them with full and half with partial labels: speed does not depend on what is seen."""
+    rng = np.random.default_rng(0)
+    items = []
+    for number in range(count):
+        label = rng.integers(0, 2, (1, 128, 128, depth))
+        if number % 2:
+            label[rng.random(label.shape) < 0.99] = 255
+        image = torch.from_numpy(rng.random((1, 128, 128, depth), dtype=np.float32))
+        items.append(
+            {"image": image, "label": torch.from_numpy(label), "supervision": ("full", "partial")[number % 2]}
+        )
+    return items
+
+
+def bundle_training(bundle: str, folder: str, steps: int) -> ConfigParser:
+    """The bundle's own configuration on random cases, without validation."""
+    parser = ConfigParser()
+    parser.read_config(str(REPOSITORY / "bundles" / bundle / "configs" / "train.yaml"))
+    parser.update(
+        {
+            "bundle_root": folder,
+            "train::dataset::data": random_items(),
+            "train::preprocessing": {"_target_": "Compose", "transforms": []},
+            "validate::dataset::data": [],
+            "train::dataloader::batches_per_epoch": steps,
+            "train::trainer::max_epochs": 1,
+        }
+    )
+    handlers = parser["train::handlers"]
+    parser["train::handlers"] = [h for h in handlers if not h["_target_"].endswith("StandardTraining")]
+    return parser
+
+
+def bare_steps(network: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: dict[str, torch.Tensor], n: int) -> None:
+    """Forward, cross-entropy of every output, backward and optimizer, n times on one batch."""
+    inferer = AutocastInferer()
+    label = batch[LABEL][:, 0]
+    for _ in range(n):
+        logits = inferer(batch[IMAGE], network)
+        outputs = logits.unbind(1) if logits.ndim == label.ndim + 2 else [logits]
+        loss = sum(torch.nn.functional.cross_entropy(z, label, ignore_index=255) for z in outputs)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def main(
+    bundle: Annotated[str, typer.Option(help="Name of a folder in bundles/.")] = "lv_mixed_supervision_segmentation",
+    steps: Annotated[int, typer.Option(help="Steps of each turn.")] = 20,
+    turns: Annotated[int, typer.Option(help="Turns of both.")] = 7,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+) -> None:
+    """Measure, print, and write benchmarks/results/speed_BUNDLE.json."""
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        parser = bundle_training(bundle, folder, steps)
+        trainer = parser.get_parsed_content("train::trainer")
+        network, optimizer = parser.get_parsed_content("network"), parser.get_parsed_content("optimizer")
+        batch = next(iter(parser.get_parsed_content("train::dataloader")))
+        seconds: dict[str, list[float]] = {"bundle": [], "bare": []}
+        for turn in range(turns + 1):
+            for name, run in {"bare": lambda: bare_steps(network, optimizer, batch, steps), "bundle": trainer.run}.items():
+                start = time.perf_counter()
+                trainer.state.epoch = trainer.state.iteration = 0
+                run()
+                if turn:  # the first turn warms up
+                    seconds[name].append((time.perf_counter() - start) / steps)
+    ms = {name: round(1000 * statistics.median(values), 1) for name, values in seconds.items()}
+    result = {
+        "bundle": bundle,
+        "command": f"python benchmarks/speed.py --bundle {bundle} --steps {steps} --turns {turns} --threads {threads}",
+        "machine": f"{platform.machine()}, {threads} threads, torch {torch.__version__}",
+        "median_ms_per_step": ms,
+        "ratio": round(statistics.median(b / a for a, b in zip(seconds["bare"], seconds["bundle"], strict=True)), 3),
+    }
+    file = REPOSITORY / "benchmarks" / "results" / f"speed_{bundle}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    typer.echo(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    typer.run(main)

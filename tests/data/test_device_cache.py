@@ -1,0 +1,228 @@
+import logging
+
+import pytest
+import torch
+from monai.transforms import Compose, ScaleIntensityd
+
+from monai_ext.data.device_cache import DeviceCache, content_hash
+from monai_ext.keys import IMAGE, LABEL, SUPERVISION, UNLABELED, Supervision
+
+STORAGES = {
+    "device": {},
+    "host": {"device_budget_gb": 0},
+    "disk": {"device_budget_gb": 0, "host_budget_gb": 0},
+}
+
+
+def volume(*size, seed, modalities=2):
+    """An item that is in memory already, with image values that float16 holds exactly."""
+    g = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 1000, (modalities, *size), generator=g).float() / 8
+    return {IMAGE: image, LABEL: torch.randint(0, 4, (1, *size), generator=g), "case": str(seed)}
+
+
+def volumes(*depths, space=(6, 5)):
+    return [volume(*space, depth, seed=i) for i, depth in enumerate(depths)]
+
+
+def same(item):
+    return item
+
+
+def cache(data, tmp_path=None, storage="device", transform=same, **kwargs):
+    kwargs = STORAGES[storage] | kwargs
+    return DeviceCache(data, transform, cache_dir=tmp_path, progress=False, **kwargs)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_an_entry_is_a_slice_and_volumes_follow_one_another(storage, tmp_path):
+    data = volumes(3, 1, 4)
+    dataset = cache(data, tmp_path, storage)
+    assert len(dataset) == 8
+    places = [(v, z) for v, depth in enumerate((3, 1, 4)) for z in range(depth)]
+    batch = dataset.gather(range(8), generator())
+    for i, (v, z) in enumerate(places):
+        assert torch.equal(batch[IMAGE][i], data[v][IMAGE][..., z])
+        assert torch.equal(batch[LABEL][i], data[v][LABEL][..., z])
+        assert torch.equal(dataset[i][IMAGE], batch[IMAGE][i])
+
+
+def test_the_last_entry_is_followed_by_none():
+    dataset = cache(volumes(2))
+    assert torch.equal(dataset[-1][IMAGE], dataset[1][IMAGE])
+    with pytest.raises(IndexError):
+        dataset[2]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_batch_has_the_types_that_networks_and_losses_take(storage, tmp_path):
+    batch = cache(volumes(3), tmp_path, storage).gather([2, 0, 2], generator())
+    assert batch[IMAGE].shape == (3, 2, 6, 5) and batch[IMAGE].dtype == torch.float32
+    assert batch[LABEL].shape == (3, 1, 6, 5) and batch[LABEL].dtype == torch.int64
+    assert batch[SUPERVISION].shape == (3,) and batch[SUPERVISION].dtype == torch.int64
+
+
+@pytest.mark.parametrize("patch_size", [None, (4, 5, 3)], ids=["2d", "3d"])
+def test_all_storages_give_the_same_batches(patch_size, tmp_path):
+    data = volumes(4, 5)
+    first, *others = [
+        cache(data, tmp_path, storage, patch_size=patch_size).gather([1, 0, 1], generator(3))
+        for storage in STORAGES
+    ]
+    for other in others:
+        assert all(torch.equal(other[key], first[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    ("storage", "place"), [("device", "cpu"), ("host", "host memory"), ("disk", "disk")], ids=STORAGES
+)
+def test_the_log_says_where_the_set_is_kept(storage, place, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    dataset = cache(volumes(2, 2), tmp_path, storage)
+    assert dataset.storage == storage
+    assert f"training set: 2 volumes, about 0.00 GB, kept on {place} (budgets:" in caplog.text
+    assert bool(list(tmp_path.iterdir())) == (storage == "disk")
+
+
+def test_the_budget_is_compared_with_all_volumes():
+    data = volumes(4, 4, 4)
+    bytes_needed = 3 * 6 * 5 * 4 * (2 * 2 + 1)  # two float16 modalities and a uint8 label
+    assert cache(data, device_budget_gb=bytes_needed / 1e9).storage == "device"
+    assert cache(data, device_budget_gb=(bytes_needed - 1) / 1e9).storage == "host"
+
+
+def test_memory_holds_float16_images_and_uint8_labels():
+    stacked = cache(volumes(4, 4))._stacked
+    assert [part.dtype for part in stacked] == [torch.float16, torch.uint8]
+    assert sum(part.nbytes for part in stacked) == 2 * 6 * 5 * 4 * (2 * 2 + 1)
+
+
+class Counted:
+    """A transform that counts how often it is used."""
+
+    calls = 0
+
+    def __init__(self, offset=0):
+        self.offset = offset
+
+    def __call__(self, item):
+        Counted.calls += 1
+        return item | {IMAGE: item[IMAGE] + self.offset}
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("patch_size", [None, (4, 5, 2)], ids=["2d", "3d"])
+def test_the_transforms_run_when_the_set_is_made_and_never_again(storage, patch_size, tmp_path):
+    dataset = cache(volumes(3, 3), tmp_path, storage, transform=Counted(), patch_size=patch_size)
+    before = Counted.calls
+    for _ in range(3):
+        dataset.gather([0, 1], generator())
+    assert Counted.calls == before
+
+
+def test_the_disk_is_used_again_until_the_transforms_change(tmp_path):
+    data = volumes(3, 3)
+    cache(data, tmp_path, "disk", transform=Counted())
+    before = Counted.calls
+    cache(data, tmp_path, "disk", transform=Counted())
+    assert Counted.calls == before + 1  # the first item, to estimate the size
+    changed = cache(data, tmp_path, "disk", transform=Counted(offset=8))
+    assert torch.equal(changed[0][IMAGE], data[0][IMAGE][..., 0] + 8)
+
+
+def test_chains_with_equal_parameters_have_one_name():
+    chains = [Compose([ScaleIntensityd(IMAGE, maxv=v), Counted()]) for v in (1, 1, 2)]
+    a, b, c = (content_hash([cache(volumes(1), transform=chain)._read]) for chain in chains)
+    assert a == b != c
+
+
+def test_what_cannot_be_pickled_is_read_anew(tmp_path):
+    data = volumes(2)
+    for offset in (1, 2):
+        dataset = cache(
+            data, tmp_path, "disk", transform=lambda item, o=offset: item | {IMAGE: item[IMAGE] + o}
+        )
+        assert torch.equal(dataset[0][IMAGE], data[0][IMAGE][..., 0] + offset)
+
+
+def test_a_patch_lies_inside_its_volume_and_image_and_label_match():
+    item = volume(9, 8, 7, seed=0, modalities=1)
+    item[LABEL] = torch.arange(9 * 8 * 7).view(1, 9, 8, 7) % 251
+    item[IMAGE] = item[LABEL].float()
+    dataset, g = cache([item], patch_size=(4, 8, 5)), generator()
+    assert len(dataset) == 1
+    found = set()
+    for _ in range(60):
+        batch = dataset.gather([0, 0], g)
+        assert batch[IMAGE].shape == (2, 1, 4, 8, 5)
+        assert torch.equal(batch[IMAGE], batch[LABEL].float())
+        found |= set(batch[LABEL][:, 0, 0, 0, 0].tolist())
+    corners = {int(item[LABEL][0, i, 0, k]) for i in range(6) for k in range(3)}
+    assert found == corners  # every place where the patch fits, and no other
+
+
+def test_a_volume_smaller_than_the_patch_is_padded_with_0_and_unlabeled():
+    item = volume(3, 8, 4, seed=0)
+    batch = cache([item], patch_size=(6, 8, 5)).gather([0], generator())
+    inside = (slice(None), slice(None), slice(1, 4), slice(None), slice(0, 4))
+    assert torch.equal(batch[IMAGE][inside][0], item[IMAGE])
+    assert torch.equal(batch[LABEL][inside][0], item[LABEL])
+    assert batch[IMAGE].count_nonzero() == item[IMAGE].count_nonzero()
+    assert (batch[LABEL] == UNLABELED).sum() == (6 * 8 * 5) - (3 * 8 * 4)
+
+
+def test_patches_follow_the_generator():
+    dataset = cache(volumes(12), patch_size=(3, 3, 3))
+    first, again, other = (dataset.gather([0] * 4, generator(seed))[IMAGE] for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_an_item_without_label_is_unlabeled(storage, tmp_path):
+    data = volumes(2, 2)
+    del data[1][LABEL]
+    batch = cache(data, tmp_path, storage).gather([1, 2, 3], generator())
+    assert (batch[LABEL][1:] == UNLABELED).all() and (batch[LABEL][0] < 4).all()
+
+
+def test_supervision_is_full_where_nothing_is_said():
+    data = volumes(1, 2, 1)
+    data[1][SUPERVISION], data[2][SUPERVISION] = "partial", Supervision.NONE
+    dataset = cache(data)
+    codes = [Supervision(kind).code for kind in ("full", "partial", "partial", "none")]
+    assert dataset.kind_codes.tolist() == codes
+    assert dataset.gather([3, 0], generator())[SUPERVISION].tolist() == [codes[3], codes[0]]
+
+
+def test_says_that_there_is_nothing_to_train_on():
+    with pytest.raises(ValueError, match="at least one training item, got none; see the datalist"):
+        cache([])
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_says_which_slice_sizes_do_not_stack(storage, tmp_path):
+    data = volumes(2) + volumes(2, space=(6, 7))
+    with pytest.raises(ValueError, match=r"slices of one size, got \[\(2, 6, 5\), \(2, 6, 7\)\]; resize"):
+        cache(data, tmp_path, storage)
+
+
+def test_volumes_of_different_size_are_fine_for_patches():
+    data = volumes(4) + volumes(5, space=(7, 9))
+    assert cache(data, patch_size=(4, 4, 4)).gather([0, 1], generator())[IMAGE].shape == (2, 2, 4, 4, 4)
+
+
+def test_says_that_image_and_label_differ_in_size():
+    item = volume(6, 5, 3, seed=0) | {LABEL: torch.zeros(1, 6, 4, 3)}
+    with pytest.raises(
+        ValueError, match=r"(?s)equal size .* got \(2, 6, 5, 3\) and \(1, 6, 4, 3\) .* resize both"
+    ):
+        cache([item])
+
+
+def test_says_that_a_folder_is_needed():
+    with pytest.raises(ValueError, match="Expected cache_dir, since the training set exceeds both"):
+        cache(volumes(2), None, "disk")

@@ -1,0 +1,175 @@
+import logging
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from monai_ext.handlers import checkpoints
+from monai_ext.handlers.checkpoints import Checkpoints, save_atomically
+
+
+class Training:
+    """A network that learns for some epochs of three batches, validated with given metrics after each."""
+
+    def __init__(self, folder, metrics=(), network=None, optimizer=torch.optim.Adam, **options):
+        torch.manual_seed(0)
+        self.network = network or nn.Linear(3, 1)
+        self.optimizer = optimizer(self.network.parameters(), lr=0.1)
+        self.evaluator = Engine(lambda engine, batch: None)
+        self.trainer = Engine(self.step)
+        self.metrics = list(metrics)
+        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.score)
+        if metrics:
+            self.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: self.evaluator.run([0]))
+        self.checkpoints = Checkpoints(
+            self.network, self.optimizer, self.evaluator, str(folder), "dice", **options
+        )
+        self.checkpoints.attach(self.trainer)
+        self.epochs, self.interrupt = [], None
+
+    def step(self, engine, batch):
+        self.epochs.append(engine.state.epoch)
+        if self.interrupt and engine.state.epoch == self.interrupt[0]:
+            raise self.interrupt[1]
+        self.optimizer.zero_grad()
+        self.network(torch.tensor([1.0, 2.0, batch])).sum().square().backward()
+        self.optimizer.step()
+
+    def score(self, engine):
+        engine.state.metrics["dice"] = self.metrics.pop(0)
+
+    def run(self, epochs=1):
+        self.trainer.run([0.0, 1.0, 2.0], max_epochs=epochs)
+        return self
+
+    def weights(self):
+        return {name: value.clone() for name, value in self.network.state_dict().items()}
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+def assert_equal(found, wanted):
+    torch.testing.assert_close(dict(found), dict(wanted), rtol=0, atol=0)
+
+
+def test_weights_are_kept_only_when_the_validation_is_better(tmp_path):
+    training, kept = Training(tmp_path, metrics=[0.3, 0.5, 0.5, 0.4, 0.6]), []
+    training.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: kept.append(load(tmp_path / "model.pt")))
+    now = []
+    training.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: now.append(training.weights()))
+    training.run(epochs=5)
+    for epoch, best in enumerate([0, 1, 1, 1, 4]):
+        assert_equal(kept[epoch], now[best])
+
+
+def test_a_validation_that_is_not_a_number_is_never_the_best(tmp_path):
+    training = Training(tmp_path, metrics=[float("nan"), 0.2]).run(epochs=2)
+    assert training.checkpoints.best == 0.2
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "model.pt"
+    save_atomically({"weight": torch.ones(2)}, path)
+
+    def half(content, file):
+        file.write_bytes(b"half of a file")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(checkpoints.torch, "save", half)
+    with pytest.raises(OSError, match="no space left"):
+        save_atomically({"weight": torch.zeros(2)}, path)
+    assert_equal(load(path), {"weight": torch.ones(2)})
+
+
+def test_other_processes_than_the_first_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints.idist, "get_rank", lambda: 1)
+    save_atomically({}, tmp_path / "models" / "model.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
+    whole = Training(tmp_path / "whole").run(epochs=4)
+    Training(tmp_path / "parts").run(epochs=2)
+    rest = Training(tmp_path / "parts", resume=True).run(epochs=4)
+    assert rest.epochs == [3, 3, 3, 4, 4, 4]
+    assert_equal(rest.weights(), whole.weights())
+    assert rest.trainer.state.iteration == whole.trainer.state.iteration == 12
+
+
+def test_what_else_has_a_state_is_resumed_too(tmp_path):
+    average = nn.Linear(3, 1)
+    Training(tmp_path, stateful={"average": average}).run()
+    other = nn.Linear(3, 1)
+    Training(tmp_path, stateful={"average": other}, resume=True).run()
+    assert_equal(other.state_dict(), average.state_dict())
+
+
+def test_the_best_metric_survives_a_resume(tmp_path):
+    best = Training(tmp_path, metrics=[0.7]).run().weights()
+    Training(tmp_path, metrics=[0.6], resume=True).run(epochs=2)
+    assert_equal(load(tmp_path / "model.pt"), best)
+
+
+def test_without_resume_a_training_starts_anew(tmp_path):
+    Training(tmp_path).run(epochs=2)
+    assert Training(tmp_path).run(epochs=2).epochs == [1, 1, 1, 2, 2, 2]
+
+
+def test_a_resume_without_a_file_starts_anew_and_says_so(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    assert Training(tmp_path, resume=True).run().epochs == [1, 1, 1]
+    assert f"no {tmp_path / 'checkpoint.pt'} to resume from: starting at the beginning" in caplog.text
+
+
+def test_a_finished_training_is_not_trained_again(tmp_path):
+    Training(tmp_path).run(epochs=2)
+    assert Training(tmp_path, resume=True).run(epochs=2).epochs == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"network": nn.Linear(3, 2)}, {"optimizer": torch.optim.SGD}, {"stateful": {"average": nn.Linear(1, 1)}}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, changed):
+    Training(tmp_path).run()
+    with pytest.raises(ValueError, match=r"Expected .*checkpoint.pt to be of this network and optimizer, got: "):
+        Training(tmp_path, resume=True, **changed).run(epochs=2)
+
+
+@pytest.mark.parametrize("content", [b"", b"no torch file", b"PK\x03\x04 half a zip"], ids=["empty", "text", "zip"])
+def test_a_damaged_checkpoint_is_named(tmp_path, content):
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"Expected .*checkpoint.pt to be a whole checkpoint"):
+        Training(tmp_path, resume=True).run()
+
+
+def test_an_interruption_by_hand_ends_quietly_and_says_how_to_go_on(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    training = Training(tmp_path)
+    training.interrupt = 3, KeyboardInterrupt()
+    with pytest.raises(SystemExit) as stopped:
+        training.run(epochs=4)
+    assert stopped.value.code == 130
+    assert caplog.text.count("stopped in epoch 3; go on with --resume true") == 1
+
+
+def test_another_error_is_passed_on_and_explained_once(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    training = Training(tmp_path)
+    training.interrupt = 2, RuntimeError("out of memory")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        training.run(epochs=2)
+    assert caplog.text.count("go on with --resume true") == 1
+
+
+def test_an_interruption_before_the_first_checkpoint_does_not_speak_of_resuming(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    training = Training(tmp_path)
+    training.interrupt = 1, KeyboardInterrupt()
+    with pytest.raises(SystemExit):
+        training.run()
+    assert "--resume" not in caplog.text

@@ -1,0 +1,153 @@
+import json
+import os
+import re
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from monai_ext import bundle
+from monai_ext.data import write_datalist
+from monai_ext.keys import CASE, IMAGE, LABEL
+
+
+@pytest.fixture
+def metadata(tmp_path):
+    def write(monai="1.0", torch_version="2.0", **others):
+        path = tmp_path / "metadata.json"
+        content = {"monai_version": monai, "pytorch_version": torch_version}
+        path.write_text(json.dumps(content | {"required_packages_version": others}))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def case(tmp_path):
+    """A case with an image and a label of two classes, as a function of the label's largest value."""
+
+    def write(name="a", highest=1):
+        label = np.zeros((4, 4, 2), np.uint8)
+        label[1:3, 1:3] = highest
+        for key, array in ((IMAGE, np.arange(32).reshape(4, 4, 2)), (LABEL, label)):
+            nib.save(nib.Nifti1Image(array.astype(np.uint8), np.eye(4)), tmp_path / f"{name}_{key}.nii.gz")
+        return {key: str(tmp_path / f"{name}_{key}.nii.gz") for key in (IMAGE, LABEL)} | {CASE: name}
+
+    return write
+
+
+def message_of(function, *args, **kwargs):
+    with pytest.raises(SystemExit) as caught:
+        function(*args, **kwargs)
+    assert isinstance(caught.value.code, str)  # Python prints it and exits with 1
+    return caught.value.code
+
+
+def test_installed_packages_satisfy(metadata):
+    bundle.require_packages(metadata(monai="1.5", numpy="1.20", nibabel="3"))
+
+
+def test_a_local_version_satisfies(metadata, monkeypatch):
+    monkeypatch.setattr(bundle, "version", lambda name: "2.10.0+cpu")
+    bundle.require_packages(metadata(monai="2.9.1", torch_version="2.10.0"))
+
+
+def test_says_what_is_too_old_or_missing_and_what_to_install(metadata):
+    path = metadata(monai="99.1", nibabel="3", **{"no-such-package": "2.5"})
+    with pytest.raises(RuntimeError) as caught:
+        bundle.require_packages(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert re.search(r"expected monai >= 99\.1, got 1\.\d", message)
+    assert "expected no-such-package >= 2.5, got none" in message
+    assert message.endswith("pip install 'monai>=99.1' 'no-such-package>=2.5'")
+    assert "torch" not in message and "nibabel" not in message
+
+
+def test_other_packages_may_be_left_out(tmp_path):
+    path = tmp_path / "metadata.json"
+    path.write_text('{"monai_version": "1.0", "pytorch_version": "99.0"}')
+    with pytest.raises(RuntimeError, match=r"expected torch >= 99\.0, got 2"):
+        bundle.require_packages(path)
+
+
+def test_items_are_those_of_the_datalist(tmp_path, case):
+    path = tmp_path / "datalist.json"
+    write_datalist(
+        path, name="x", labels={0: "background", 1: "heart"}, training=[case("a")], test=[case("b")]
+    )
+    assert [item[CASE] for item in bundle.read_items(path, "training", "test")] == ["a", "b"]
+    first = bundle.read_items(path, "validation", "test", first_available=True)
+    assert [item[CASE] for item in first] == ["b"]
+    assert bundle.read_unit(path) == "mm"
+    assert list(bundle.read_labels(path).values()) == ["background", "heart"]
+
+
+def test_a_missing_datalist_ends_the_program_with_one_line(tmp_path):
+    message = message_of(bundle.read_items, tmp_path / "none.json", "training")
+    assert "\n" not in message and f"Expected a datalist at {tmp_path / 'none.json'}" in message
+
+
+def test_a_broken_datalist_ends_the_program_with_one_line(tmp_path):
+    path = tmp_path / "datalist.json"
+    path.write_text("{")
+    message = message_of(bundle.read_items, path, "training")
+    assert "\n" not in message and f"{path}: Expected JSON" in message
+
+
+def test_valid_data_pass(case):
+    bundle.stop_if_invalid({"training": [case("a")], "validation": [case("b")]}, range(2))
+
+
+def test_invalid_data_end_the_program_and_every_problem_is_named(case):
+    bad = case("bad", highest=3)
+    missing = {IMAGE: "/nowhere/image.nii.gz", "supervision": "none"}
+    message = message_of(bundle.stop_if_invalid, {"training": [case("a"), bad, missing]}, range(2))
+    assert "training[1] (bad)" in message and "training[2]" in message and "training[0]" not in message
+    assert message.endswith("The data cannot be used as it is; nothing was trained or written.")
+
+
+def test_preparing_seeds_and_checks(metadata, case):
+    numbers = []
+    for seed in (3, 3, 4):
+        bundle.prepare_training(metadata(), {"training": [case()]}, num_classes=2, seed=seed)
+        numbers.append(torch.rand(1).item())
+    assert numbers[0] == numbers[1] != numbers[2]
+    with pytest.raises(RuntimeError, match=r"monai >= 99"):
+        bundle.prepare_training(metadata(monai="99"), {"training": [case()]}, num_classes=2)
+    message_of(bundle.prepare_training, metadata(), {"training": [case(highest=2)]}, num_classes=2)
+
+
+def test_evaluation_needs_weights(tmp_path, metadata, case):
+    (tmp_path / "configs").mkdir()
+    metadata().rename(tmp_path / "configs" / "metadata.json")
+    weights, sections = tmp_path / "model.pt", {"validation": [case()]}
+    message = message_of(bundle.prepare_evaluation, tmp_path, sections, 2, weights)
+    assert f"Expected trained weights at {weights}, found none" in message
+    weights.touch()
+    bundle.prepare_evaluation(tmp_path, sections, 2, weights)
+    message_of(bundle.prepare_evaluation, tmp_path, {"validation": [case(highest=2)]}, 2, weights)
+
+
+def test_images_are_found_in_a_folder_or_named(tmp_path, case):
+    case("b"), case("a")
+    (tmp_path / "notes.txt").touch()
+    found = bundle.find_images(tmp_path)
+    assert [item[CASE] for item in found] == ["a_image", "a_label", "b_image", "b_label"]
+    assert all(os.path.isfile(item[IMAGE]) for item in found)
+    assert bundle.find_images(found[0][IMAGE]) == found[:1]
+
+
+@pytest.mark.parametrize("name", ["empty", "absent"])
+def test_says_that_there_is_no_image(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    message = message_of(bundle.find_images, tmp_path / name)
+    assert f"Expected an image or a folder of .nii.gz or .nii files at {tmp_path / name}" in message
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(False, "cpu"), (True, "cuda:3")])
+def test_a_process_has_the_gpu_of_its_rank(monkeypatch, gpus, device):
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus)
+    assert bundle.local_device() == torch.device(device)
