@@ -43,6 +43,6 @@ demo: setup ## Train and show a bundle on phantoms, or on your data with DATA=DI
 	$(BIN)/python -m monai_ext demo --bundle $(BUNDLE) $(if $(DATA),--data "$(DATA)")
 
 clean: ## Remove caches and outputs of runs (not .venv, not models)
-	rm -rf demo_output bundles/*/eval bundles/*/runs build dist *.egg-info
+	rm -rf demo_output bundles/*/eval bundles/*/cache benchmark_work build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name $(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

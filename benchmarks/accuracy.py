@@ -17,16 +17,24 @@ def default_data_root() -> Path:
 
 def main(
     benchmark: Annotated[str, typer.Argument(help="Name of a file in benchmarks/rows.")],
-    tier: Annotated[str, typer.Option(help="cpu: small images and few steps; full: published sizes, for a GPU.")] = "cpu",
-    data: Annotated[Path | None, typer.Option(help="Folder with acdc/, lgg/, ...; default $SCARCE_DATA_ROOT.")] = None,
-    work: Annotated[Path, typer.Option(help="Folder for prepared data and trained bundles.")] = Path("benchmark_work"),
+    tier: Annotated[
+        str, typer.Option(help="cpu: small images and few steps; full: published sizes, for a GPU.")
+    ] = "cpu",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with acdc/, lgg/, ...; default $SCARCE_DATA_ROOT.")
+    ] = None,
+    work: Annotated[Path, typer.Option(help="Folder for prepared data and trained bundles.")] = Path(
+        "benchmark_work"
+    ),
     rows: Annotated[str, typer.Option(help="Only these rows, separated by commas.")] = "",
     jobs: Annotated[int, typer.Option(help="Processes at once, each with one thread.")] = 2,
 ) -> None:
     """Run the rows that have no result yet, then write docs/results.md anew."""
     root = (data or default_data_root()).resolve()
     if not root.is_dir():
-        sys.exit(f"Expected the real data at {root}, found no such folder; set SCARCE_DATA_ROOT or pass --data.")
+        sys.exit(
+            f"Expected the real data at {root}, found no such folder; set SCARCE_DATA_ROOT or pass --data."
+        )
     try:
         plan = read_jobs(benchmark, tier)
     except ValueError as error:

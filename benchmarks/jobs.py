@@ -1,4 +1,4 @@
-"""Run the rows of a benchmark: every row and seed is one training and one evaluation of a bundle, each with one thread.
+"""Run the rows of a benchmark: every row and seed is a training and an evaluation, each with one thread.
 
 A job that has its result file is skipped, so a benchmark that was interrupted goes on where it stopped.
 """
@@ -67,7 +67,11 @@ def read_jobs(benchmark: str, tier: str) -> list[Job]:
     jobs = []
     for name, row in plan["rows"].items():
         overrides: dict[str, Any] = {}
-        for part in [plan["tiers"][tier], *(plan["parts"][p] for p in row.get("parts", [])), row.get("config", {})]:
+        for part in [
+            plan["tiers"][tier],
+            *(plan["parts"][p] for p in row.get("parts", [])),
+            row.get("config", {}),
+        ]:
             overrides |= part
         prepare = (*plan["prepare"], *(str(word) for word in row["prepare"]))
         for seed in range(row.get("seeds", 1)):
@@ -87,7 +91,9 @@ def run_jobs(jobs: list[Job], raw: Path, work: Path, at_once: int = 2) -> list[J
     """
     todo = [job for job in jobs if not job.result_file.is_file()]
     console = Console(stderr=True)
-    console.print(f"{len(jobs) - len(todo)} of {len(jobs)} jobs have their result; running {len(todo)}, {at_once} at once")
+    console.print(
+        f"{len(jobs) - len(todo)} of {len(jobs)} jobs have a result; running {len(todo)}, {at_once} at once"
+    )
     for prepare in dict.fromkeys(job.prepare for job in todo):
         prepare_data(prepare, raw, work)
     failed = []
@@ -103,7 +109,9 @@ def run_jobs(jobs: list[Job], raw: Path, work: Path, at_once: int = 2) -> list[J
 
 def folder_of(prepare: tuple[str, ...], work: Path) -> Path:
     """Folder of the data that the command prepares, named after its options."""
-    options = "_".join(word.strip("-") for word in prepare if not word.startswith("{") and not word.endswith(".py"))
+    options = "_".join(
+        word.strip("-") for word in prepare if not word.startswith("{") and not word.endswith(".py")
+    )
     return work / "data" / options
 
 
@@ -121,7 +129,9 @@ def run_job(job: Job, raw: Path, work: Path) -> Path | None:
     """Train, evaluate and write the result; return the log file if something failed."""
     root = work / job.benchmark / job.tier / f"{job.row}_seed{job.seed}"
     shutil.rmtree(root, ignore_errors=True)
-    shutil.copytree(REPOSITORY / "bundles" / job.bundle, root, ignore=shutil.ignore_patterns("*.pt", "*.ts", "eval"))
+    shutil.copytree(
+        REPOSITORY / "bundles" / job.bundle, root, ignore=shutil.ignore_patterns("*.pt", "*.ts", "eval")
+    )
     data = folder_of(job.prepare, work)
     (root / "configs" / "row.yaml").write_text(yaml.safe_dump(job.overrides), encoding="utf-8")
     log = root / "log.txt"
@@ -129,7 +139,16 @@ def run_job(job: Job, raw: Path, work: Path) -> Path | None:
     with log.open("w") as file:
         for configs in (["train.yaml", "row.yaml"], ["train.yaml", "evaluate.yaml", "row.yaml"]):
             files = str([f"configs/{name}" for name in configs])
-            command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", files, "--dataset_dir", str(data)]
+            command = [
+                sys.executable,
+                "-m",
+                "monai.bundle",
+                "run",
+                "--config_file",
+                files,
+                "--dataset_dir",
+                str(data),
+            ]
             done = subprocess.run(
                 command, cwd=root, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **ONE_THREAD}
             )

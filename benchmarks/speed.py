@@ -1,6 +1,6 @@
 """Price of everything around the network: python benchmarks/speed.py.
 
-A training step of a bundle (drawing and augmenting the batch, loss, trainer and its handlers) beside the bare network
+A training step of a bundle (drawing and augmenting the batch, loss, trainer, its handlers) beside the bare network
 step (the same batch already a tensor, forward, cross-entropy, backward, optimizer), in turns in one process.
 """
 
@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def random_items(count: int = 8, depth: int = 10) -> list[dict[str, Any]]:
-    """Cases of noise, half of them with full and half with partial labels: speed does not depend on what is seen."""
+    """Cases of noise, half of them fully and half partially labeled: speed does not depend on the data."""
     rng = np.random.default_rng(0)
     items = []
     for number in range(count):
@@ -61,7 +61,9 @@ def bundle_training(bundle: str, folder: str, steps: int) -> ConfigParser:
     return parser
 
 
-def bare_steps(network: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: dict[str, torch.Tensor], n: int) -> None:
+def bare_steps(
+    network: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: dict[str, torch.Tensor], n: int
+) -> None:
     """Forward, cross-entropy of every output, backward and optimizer, n times on one batch."""
     inferer = AutocastInferer()
     label = batch[LABEL][:, 0]
@@ -75,7 +77,9 @@ def bare_steps(network: torch.nn.Module, optimizer: torch.optim.Optimizer, batch
 
 
 def main(
-    bundle: Annotated[str, typer.Option(help="Name of a folder in bundles/.")] = "lv_mixed_supervision_segmentation",
+    bundle: Annotated[
+        str, typer.Option(help="Name of a folder in bundles/.")
+    ] = "lv_mixed_supervision_segmentation",
     steps: Annotated[int, typer.Option(help="Steps of each turn.")] = 20,
     turns: Annotated[int, typer.Option(help="Turns of both.")] = 7,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
@@ -89,7 +93,10 @@ def main(
         batch = next(iter(parser.get_parsed_content("train::dataloader")))
         seconds: dict[str, list[float]] = {"bundle": [], "bare": []}
         for turn in range(turns + 1):
-            for name, run in {"bare": lambda: bare_steps(network, optimizer, batch, steps), "bundle": trainer.run}.items():
+            for name, run in {
+                "bare": lambda: bare_steps(network, optimizer, batch, steps),
+                "bundle": trainer.run,
+            }.items():
                 start = time.perf_counter()
                 trainer.state.epoch = trainer.state.iteration = 0
                 run()
@@ -98,10 +105,13 @@ def main(
     ms = {name: round(1000 * statistics.median(values), 1) for name, values in seconds.items()}
     result = {
         "bundle": bundle,
-        "command": f"python benchmarks/speed.py --bundle {bundle} --steps {steps} --turns {turns} --threads {threads}",
+        "command": f"python benchmarks/speed.py --bundle {bundle} --steps {steps} --turns {turns} "
+        f"--threads {threads}",
         "machine": f"{platform.machine()}, {threads} threads, torch {torch.__version__}",
         "median_ms_per_step": ms,
-        "ratio": round(statistics.median(b / a for a, b in zip(seconds["bare"], seconds["bundle"], strict=True)), 3),
+        "ratio": round(
+            statistics.median(b / a for a, b in zip(seconds["bare"], seconds["bundle"], strict=True)), 3
+        ),
     }
     file = REPOSITORY / "benchmarks" / "results" / f"speed_{bundle}.json"
     file.parent.mkdir(parents=True, exist_ok=True)

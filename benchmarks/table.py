@@ -15,10 +15,10 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[1]
 HEADER = """# Results
 
-Made by `benchmarks/table.py` from the files in `benchmarks/results/`; do not edit. Each table names the command that
-made it. Every row of a table has the same backbone, number of steps and batch size. Scores are means over whole
-volumes of the validation patients, by the weights of the last epoch: nothing was selected. ± is the standard
-deviation over seeds, which vary weights, batches and augmentation.
+Made by `benchmarks/table.py` from the files in `benchmarks/results/`; do not edit. Each table names the
+command that made it. Every row of a table has the same backbone, number of steps and batch size. Scores are
+means over whole volumes of the validation patients, by the weights of the last epoch: nothing was selected.
+± is the standard deviation over seeds, which vary weights, batches and augmentation.
 """
 
 
@@ -70,7 +70,10 @@ def claim_lines(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> 
         statistics.mean(scores(rows[claim[part]], "pred", "dice")) for part in ("lower", "upper", "method")
     )
     gap = (method - lower) / (upper - lower)
-    return ["", f"The method reaches {method / upper:.3f} of the upper bound and closes {gap:.0%} of the gap to it."]
+    return [
+        "",
+        f"The method reaches {method / upper:.3f} of the upper bound and closes {gap:.0%} of the gap to it.",
+    ]
 
 
 def picture(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]], file: Path) -> None:
@@ -95,25 +98,38 @@ def picture(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]], file: P
 
 def patient_lines(results: list[dict[str, Any]]) -> list[str]:
     """Patient numbers of every part of the data of a row."""
-    numbers = {part: ", ".join(p.removeprefix("patient") for p in ids) for part, ids in results[0]["patients"].items()}
+    numbers = {
+        part: ", ".join(p.removeprefix("patient") for p in ids)
+        for part, ids in results[0]["patients"].items()
+    }
     return [f"- {part}: {ids}" for part, ids in numbers.items()]
 
 
 def benchmark_lines(folder: Path) -> list[str]:
     """The section of one benchmark and tier; also draws its picture."""
     benchmark, tier = folder.name.rsplit("_", 1)
-    plan = yaml.safe_load((REPOSITORY / "benchmarks" / "rows" / f"{benchmark}.yaml").read_text(encoding="utf-8"))
+    plan = yaml.safe_load(
+        (REPOSITORY / "benchmarks" / "rows" / f"{benchmark}.yaml").read_text(encoding="utf-8")
+    )
     rows = read_results(folder)
     image = REPOSITORY / "docs" / "images" / f"results_{folder.name}.png"
     image.parent.mkdir(parents=True, exist_ok=True)
     picture(plan, rows, image)
     some = next(iter(rows.values()))[0]
-    lines = ["", f"## {plan['title']}, tier {tier}", "", plan["about"].strip(), "", f"Command: `{some['command']}`", ""]
+    lines = [
+        "",
+        f"## {plan['title']}, tier {tier}",
+        "",
+        plan["about"].strip(),
+        "",
+        f"Command: `{some['command']}`",
+        "",
+    ]
     lines += table_lines(plan, rows) + claim_lines(plan, rows)
     lines += ["", f"![Dice of every row](images/{image.name})", ""]
     for name in plan.get("publish_patients", []):
         if name in rows:
-            lines += [f"Patients of \"{plan['rows'][name]['title']}\":", "", *patient_lines(rows[name]), ""]
+            lines += [f'Patients of "{plan["rows"][name]["title"]}":', "", *patient_lines(rows[name]), ""]
     return lines
 
 

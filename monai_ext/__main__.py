@@ -45,7 +45,9 @@ def check(
 
 @app.command()
 def report(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle with trained weights in models/model.pt.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="Folder of a bundle with trained weights in models/model.pt.")
+    ],
     dataset_dir: Annotated[Path, typer.Option(help="Folder of datalist.json.")],
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("sheet.png"),
     taught: Annotated[int, typer.Option(help="Weakly labeled training cases to show.", min=0)] = 2,
@@ -63,8 +65,12 @@ def report(
 
 @app.command()
 def demo(
-    bundle: Annotated[str, typer.Option(help="Name of a folder in bundles/.")] = "lv_mixed_supervision_segmentation",
-    data: Annotated[Path | None, typer.Option(help="Raw data, e.g. your ACDC download; phantoms if left out.")] = None,
+    bundle: Annotated[
+        str, typer.Option(help="Name of a folder in bundles/.")
+    ] = "lv_mixed_supervision_segmentation",
+    data: Annotated[
+        Path | None, typer.Option(help="Raw data, e.g. your ACDC download; phantoms if left out.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for everything that is made.")] = Path("demo_output"),
 ) -> None:
     """Prepare data, train, evaluate, export, and draw what came out."""

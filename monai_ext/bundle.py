@@ -111,17 +111,22 @@ def stop_if_invalid(sections: Mapping[str, Sequence[Mapping[str, Any]]], labels:
         sys.exit(f"{error}\nThe data cannot be used as it is; nothing was trained or written.")
 
 
-def read_items(datalist: str | Path, *sections: str, first_available: bool = False) -> list[dict[str, Any]]:
+def read_items(
+    datalist: str | Path, *sections: str, first_available: bool = False, missing_ok: bool = False
+) -> list[dict[str, Any]]:
     """``monai_ext.data.items`` for expressions in a config: a problem ends the program with one line.
 
     Args:
         datalist: the JSON file.
         sections: lists to read, of ``training``, ``validation`` and ``test``.
         first_available: take the first list that is not empty instead of all.
+        missing_ok: give an empty list if there is no such file, as where MONAI Label brings the items itself.
 
     Raises:
         SystemExit: if there is no such file, or it is not a datalist.
     """
+    if missing_ok and not Path(datalist).is_file():
+        return []
     try:
         return items(datalist, *sections, first_available=first_available)
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""From nothing to a picture: data, training, evaluation, export and a sheet of overlays, each by its public command."""
+"""From nothing to a picture: data, training, evaluation, export and overlays, each by its public command."""
 
 import json
 import os
@@ -55,12 +55,16 @@ def run_demo(bundle: str, data: Path | None, out: Path) -> Path:
     if data is not None and not data.is_dir():
         sys.exit(f"Expected a folder of raw data at {data}, found none; check DATA.")
     if out.exists() and any(out.iterdir()) and not (out / ".demo").exists():
-        sys.exit(f"Expected an empty folder or an earlier demo at {out}, got other files; choose another with --out.")
+        sys.exit(
+            f"Expected an empty folder or an earlier demo at {out}, got other files; choose one with --out."
+        )
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     (out / ".demo").touch()
     root, prepared = out / "bundle", out / "data"
-    shutil.copytree(REPOSITORY / "bundles" / bundle, root, ignore=shutil.ignore_patterns("*.pt", "*.ts", "eval"))
+    shutil.copytree(
+        REPOSITORY / "bundles" / bundle, root, ignore=shutil.ignore_patterns("*.pt", "*.ts", "eval")
+    )
     demo, say = DEMOS[bundle], Console().rule
     if data is None:
         say("1/5 phantoms")
@@ -72,9 +76,29 @@ def run_demo(bundle: str, data: Path | None, out: Path) -> Path:
     step([str(REPOSITORY / script), "--raw", str(raw), "--out", str(prepared), *options], root)
     dataset = ["--dataset_dir", str(prepared)]
     say("3/5 training")
-    step(["-m", "monai.bundle", "run", "--config_file", "['configs/train.yaml','configs/demo.yaml']", *dataset], root)
+    step(
+        [
+            "-m",
+            "monai.bundle",
+            "run",
+            "--config_file",
+            "['configs/train.yaml','configs/demo.yaml']",
+            *dataset,
+        ],
+        root,
+    )
     say("4/5 evaluation and export")
-    step(["-m", "monai.bundle", "run", "--config_file", "['configs/train.yaml','configs/evaluate.yaml']", *dataset], root)
+    step(
+        [
+            "-m",
+            "monai.bundle",
+            "run",
+            "--config_file",
+            "['configs/train.yaml','configs/evaluate.yaml']",
+            *dataset,
+        ],
+        root,
+    )
     step(export_command(root), root)
     say("5/5 picture")
     note = PHANTOM_NOTE if data is None else f"{bundle}, {data}"
@@ -86,7 +110,11 @@ def run_demo(bundle: str, data: Path | None, out: Path) -> Path:
 def export_command(root: Path) -> list[str]:
     """Words of MONAI's command that writes ``models/model.ts``."""
     models = root / "models"
-    options = {"net_id": "network_def", "config_file": "configs/inference.yaml", "meta_file": "configs/metadata.json"}
+    options = {
+        "net_id": "network_def",
+        "config_file": "configs/inference.yaml",
+        "meta_file": "configs/metadata.json",
+    }
     words = [word for key, value in options.items() for word in (f"--{key}", value)]
     paths = ["--filepath", str(models / "model.ts"), "--ckpt_file", str(models / "model.pt")]
     return ["-m", "monai.bundle", "ckpt_export", *words, *paths]
@@ -94,7 +122,9 @@ def export_command(root: Path) -> list[str]:
 
 def step(words: list[str], folder: Path) -> None:
     """Run Python with these words in the folder; end the program if it fails."""
-    done = subprocess.run([sys.executable, "-W", "ignore", *words], cwd=folder, env={**os.environ, **CALM_THREADS})
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *words], cwd=folder, env={**os.environ, **CALM_THREADS}
+    )
     if done.returncode:
         sys.exit(f"The demo stopped, since this step failed: python {' '.join(words)}")
 
@@ -107,7 +137,9 @@ def tell(root: Path, picture: Path, phantoms: bool) -> None:
     for name, part in {"student": summary, "teacher": summary.get("teacher")}.items():
         if part:
             dice, distance = part["mean"]["dice"], part["mean"]["hd95"]
-            console.print(f"{name}: mean Dice {dice:.3f}, HD95 {distance:.1f} {summary['unit']}, unseen cases")
+            console.print(
+                f"{name}: mean Dice {dice:.3f}, HD95 {distance:.1f} {summary['unit']}, unseen cases"
+            )
     if phantoms:
         console.print(PHANTOM_NOTE)
     console.print(f"exported network: {root / 'models' / 'model.ts'}")

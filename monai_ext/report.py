@@ -18,7 +18,7 @@ from monai_ext.data.datalist import read_datalist
 from monai_ext.keys import CASE, IMAGE, LABEL, PRED, REFERENCE, SUPERVISION, UNLABELED, Supervision
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (after the backend is chosen)
+import matplotlib.pyplot as plt
 
 COLORS = ListedColormap(["#3b6fd4", "#e4572e", "#f3c13a", "#2fbf71", "#b04ae0", "#20c5d8"])
 """Of the classes by index; background, which is drawn only where somebody marked it, is blue."""
@@ -49,7 +49,9 @@ class Predictor:
         self.inferer = parser.get_parsed_content("validate::inferer")
         self.preprocessing = parser.get_parsed_content("validate::preprocessing")
         self.postprocessing = parser.get_parsed_content("validate::postprocessing")
-        state = torch.load(weights or bundle_root / "models" / "model.pt", map_location="cpu", weights_only=True)
+        state = torch.load(
+            weights or bundle_root / "models" / "model.pt", map_location="cpu", weights_only=True
+        )
         self.network.load_state_dict(state)
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -71,8 +73,9 @@ def write_sheet(
 ) -> Path:
     """Draw image, weak label, every prediction and the truth, one case a row.
 
-    The first rows are weakly labeled training cases that name a ``reference``, the others are test cases (validation
-    where there is no test list), which the network never saw. The slice shown is the one with the largest object.
+    The first rows are weakly labeled training cases that name a ``reference``, the others are test cases
+    (validation where there is no test list), which the network never saw. The slice shown is the one with
+    the largest object.
 
     Args:
         predictor: the trained bundle.
@@ -93,7 +96,11 @@ def write_sheet(
     rows = [(f"{item[CASE]}\n{kind}", *panels(predictor, item, folder)) for kind, item in chosen]
     titles = ["image", "weak label", *["student" if k == PRED else k for k in rows[0][2]], "truth"]
     figure, axes = plt.subplots(
-        len(rows), len(titles), figsize=(2.2 * len(titles), 2.3 * len(rows) + 0.6), squeeze=False, layout="constrained"
+        len(rows),
+        len(titles),
+        figsize=(2.2 * len(titles), 2.3 * len(rows) + 0.6),
+        squeeze=False,
+        layout="constrained",
     )
     for row, (name, (image, given, truth), predictions) in zip(axes, rows, strict=True):
         for axis, title, label in zip(row, titles, [None, given, *predictions.values(), truth], strict=True):

@@ -124,7 +124,7 @@ def test_every_frame_is_listed_once_with_its_kind(raw):
 
 @pytest.mark.parametrize(("task", "class_of"), [("lv", [0, 0, 0, 1]), ("heart", [0, 1, 2, 3])])
 def test_weak_labels_are_true_and_full_ones_complete(raw, task, class_of):
-    out = prepared(raw, "--task", task, "--full", 1, "--background", 3)
+    out = prepared(raw, "--task", task, "--full", 1, "--background", 3, "--ring-spots", 0)
     for case, item in frames(out).items():
         label, truth = voxels(item["label"]), np.array(class_of)[gt(raw, case)]
         said = label != UNLABELED
@@ -186,7 +186,7 @@ def test_no_or_all_patients_may_have_full_masks(raw, full, partial_cases):
 
 
 def test_background_marks_lie_in_the_ring(raw):
-    out = prepared(raw, "--full", 0, "--ring", 2, 4, "--background", 6)
+    out = prepared(raw, "--full", 0, "--ring", 2, 4, "--ring-spots", 6, "--background", 0)
     r, c = np.mgrid[:28, :32] - 14
     for item in frames(out).values():
         label = voxels(item["label"])

@@ -52,9 +52,10 @@ TASKS = {
 class Weak(NamedTuple):
     """How weak labels are made; the defaults are those of the command."""
 
-    strategy: Literal["erosion", "random", "centroid", "scribble"] = "erosion"
-    background: int = 10
-    ring: tuple[float, float] | None = None
+    strategy: Literal["erosion", "random", "centroid", "scribble"] = "random"
+    background: int = 6
+    ring_spots: int = 10
+    ring: tuple[float, float] = (1, 5)
     max_core_voxels: int | None = None
 
 
@@ -205,9 +206,11 @@ def main(
     background: Annotated[
         int, typer.Option(min=0, help="Marked background voxels a slice (scribbles have their own).")
     ] = Weak().background,
+    ring_spots: Annotated[
+        int, typer.Option(min=0, help="Further ones close to the foreground.")
+    ] = Weak().ring_spots,
     ring: Annotated[
-        tuple[float, float] | None,
-        typer.Option(help="Their distance to the foreground: NEAR FAR, in voxels."),
+        tuple[float, float], typer.Option(help="How close: NEAR FAR, in voxels from the foreground.")
     ] = Weak().ring,
     max_core_voxels: Annotated[
         int | None,
@@ -220,7 +223,7 @@ def main(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was prepared before.")] = False,
 ) -> None:
     """Prepare ACDC: a few full masks, weak labels for the other patients, and a datalist."""
-    options = Weak(weak, background, ring, max_core_voxels)
+    options = Weak(weak, background, ring_spots, ring, max_core_voxels)
     try:
         if raw.resolve().is_relative_to(out.resolve()):
             raise ValueError(

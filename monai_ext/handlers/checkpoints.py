@@ -19,13 +19,14 @@ logger = logging.getLogger(__name__)
 class Checkpoints:
     """Keep the best weights in ``model.pt`` and the state of the training in ``checkpoint.pt``.
 
-    Both files are written beside their place and then moved there, so a run that is killed leaves the last complete
-    ones. ``model.pt`` is a plain state dictionary, which MONAI's ``CheckpointLoader`` and ``ckpt_export`` read.
+    Both files are written beside their place and then moved there, so a run that is killed leaves the last
+    complete ones. ``model.pt`` is a plain state dictionary, which MONAI's ``CheckpointLoader`` and
+    ``ckpt_export`` read.
 
     Event: EPOCH_COMPLETED of the evaluator (best weights) and of the trainer (state); STARTED of the trainer
-    (resume); EXCEPTION_RAISED (says how to go on). Reads: ``evaluator.state.metrics[key_metric]``. Writes: on a
-    resume ``epoch`` and ``iteration`` of the trainer's state. State: ``checkpoint.pt`` holds network, optimizer, epoch, iteration,
-    the best metric so far and whatever ``stateful`` names.
+    (resume); EXCEPTION_RAISED (says how to go on). Reads: ``evaluator.state.metrics[key_metric]``. Writes:
+    on a resume ``epoch`` and ``iteration`` of the trainer's state. State: ``checkpoint.pt`` holds network,
+    optimizer, epoch, iteration, the best metric so far and whatever ``stateful`` names.
 
     Args:
         network: what is trained.
@@ -89,7 +90,9 @@ class Checkpoints:
             ) from error
         self.best = saved["best"]
         engine.state.epoch, engine.state.iteration = saved["epoch"], saved["iteration"]
-        logger.info(f"resumed from {path} after epoch {saved['epoch']}, best {self.key_metric} {self.best:.4f}")
+        logger.info(
+            f"resumed from {path} after epoch {saved['epoch']}, best {self.key_metric} {self.best:.4f}"
+        )
 
     def save_state(self, engine: Engine) -> None:
         """Write ``checkpoint.pt``."""
@@ -101,7 +104,9 @@ class Checkpoints:
         """Write ``model.pt`` if the validation was better than any before."""
         metric = engine.state.metrics[self.key_metric]
         if metric > self.best:
-            logger.info(f"{self.key_metric} {metric:.4f} is the best so far; saved {self.folder / 'model.pt'}")
+            logger.info(
+                f"{self.key_metric} {metric:.4f} is the best so far; saved {self.folder / 'model.pt'}"
+            )
             self.best = float(metric)
             save_atomically(self.network.state_dict(), self.folder / "model.pt")
 
@@ -122,12 +127,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (EOFError, RuntimeError, TypeError, ValueError, UnpicklingError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(
-            f"Expected {path} to be a whole checkpoint, got {reason} Restore it, or start anew without resume."
+            f"Expected {path} to be a whole checkpoint, got {reason} "
+            "Restore it, or start anew without resume."
         ) from error
 
 
 def save_atomically(content: Any, path: Path) -> None:
-    """Write ``content`` to ``path`` with torch, on the first process only; the old file stays until the new is whole."""
+    """Write ``content`` to ``path`` on the first process only; the old file stays until the new is whole."""
     if idist.get_rank() != 0:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

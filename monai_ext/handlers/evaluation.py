@@ -22,8 +22,10 @@ logger = logging.getLogger(__name__)
 METRICS = ("dice", "hd95")
 
 
-def score_volume(pred: Tensor, label: Tensor, num_classes: int, spacing: Sequence[float]) -> list[dict[str, float]]:
-    """Dice and 95th-percentile Hausdorff distance of every foreground class of one volume, from MONAI's metrics.
+def score_volume(
+    pred: Tensor, label: Tensor, num_classes: int, spacing: Sequence[float]
+) -> list[dict[str, float]]:
+    """Dice and 95th-percentile Hausdorff distance of the classes of one volume, by MONAI's metrics.
 
     Args:
         pred: class indices (1, *S).
@@ -32,13 +34,13 @@ def score_volume(pred: Tensor, label: Tensor, num_classes: int, spacing: Sequenc
         spacing: distance between voxels along each axis.
 
     Returns:
-        One ``{"dice", "hd95"}`` a class; the distance is in the unit of ``spacing``. A class that is in neither volume scores
-        NaN for both. A class that is in only one of them scores a Dice of 0 and, since no distance is defined, the
-        length of the volume's diagonal.
+        One ``{"dice", "hd95"}`` a class; the distance is in the unit of ``spacing``. A class that is in
+        neither volume scores NaN for both. A class that is in only one of them scores a Dice of 0 and,
+        since no distance is defined, the length of the volume's diagonal.
     """
-    onehots = [one_hot(volume[None].long(), num_classes) for volume in (pred, label)]
-    dice = compute_dice(*onehots, include_background=False, ignore_empty=False)[0]
-    present = torch.stack([onehot[0, 1:].flatten(1).any(dim=1) for onehot in onehots])
+    found, true = (one_hot(volume[None].long(), num_classes)[:, 1:] for volume in (pred, label))
+    dice = compute_dice(found, true, ignore_empty=False)[0]
+    present = torch.stack([onehot[0].flatten(1).any(dim=1) for onehot in (found, true)])
     diagonal = math.dist([0.0] * len(spacing), [n * s for n, s in zip(pred.shape[1:], spacing, strict=True)])
     scores = []
     for k in range(num_classes - 1):
@@ -47,17 +49,20 @@ def score_volume(pred: Tensor, label: Tensor, num_classes: int, spacing: Sequenc
         elif not present[:, k].all():
             scores.append({"dice": 0.0, "hd95": diagonal})
         else:
-            pair = [onehot[:, k + 1 : k + 2] for onehot in onehots]
             distance = compute_hausdorff_distance(
-                *pair, include_background=True, percentile=95, spacing=[float(s) for s in spacing]
+                found[:, k : k + 1],
+                true[:, k : k + 1],
+                include_background=True,
+                percentile=95,
+                spacing=[float(s) for s in spacing],
             )
             scores.append({"dice": float(dice[k]), "hd95": float(distance)})
     return scores
 
 
-def mean_of(values: Sequence[float]) -> float | None:
-    """Mean of the values that are numbers, or None if there is none."""
-    defined = [v for v in values if not math.isnan(v)]
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Mean of the values that are defined, neither None nor NaN; None if there is none."""
+    defined = [v for v in values if v is not None and not math.isnan(v)]
     return float(np.mean(defined)) if defined else None
 
 
@@ -72,21 +77,22 @@ def summarize(cases: Sequence[Mapping[str, Any]], class_names: Sequence[str]) ->
         ``{"mean": {"dice", "hd95"}, "classes": {name: {"dice", "hd95"}}}``; None where nothing is defined.
     """
     classes = {
-        name: {m: mean_of([case["classes"][name][m] for case in cases]) for m in METRICS} for name in class_names
+        name: {m: mean_of([case["classes"][name][m] for case in cases]) for m in METRICS}
+        for name in class_names
     }
-    of_classes = {m: [c[m] if c[m] is not None else math.nan for c in classes.values()] for m in METRICS}
-    return {"mean": {m: mean_of(of_classes[m]) for m in METRICS}, "classes": classes}
+    mean = {m: mean_of([scores[m] for scores in classes.values()]) for m in METRICS}
+    return {"mean": mean, "classes": classes}
 
 
 class EvaluationSummary:
     """Score every volume of an evaluation and write ``summary.json`` and ``cases.csv``.
 
-    The JSON is ``{"unit", "mean": {"dice", "hd95"}, "classes": {name: {...}}, "cases": [...]}``, with the same three
-    entries for every further prediction under its name. Undefined values are null.
+    The JSON is ``{"unit", "mean": {"dice", "hd95"}, "classes": {name: {...}}, "cases": [...]}``, with the
+    same three entries for every further prediction under its name. Undefined values are null.
 
     Event: ITERATION_COMPLETED, COMPLETED. Reads: ``engine.state.batch`` (names of the cases)
-    and ``engine.state.output``, both decollated. Writes:
-    ``engine.state.summary``, ``output_dir/summary.json``, ``output_dir/cases.csv``. State: none.
+    and ``engine.state.output``, both decollated. Writes: ``summary.json`` and ``cases.csv`` in
+    ``output_dir``. State: none.
 
     Args:
         output_dir: folder of the two files.
@@ -104,7 +110,9 @@ class EvaluationSummary:
         if unit not in ("mm", "voxel"):
             raise ValueError(f"Expected unit 'mm' or 'voxel', got {unit!r}.")
         self.output_dir = Path(output_dir)
-        self.class_names = [name for index, name in sorted(labels.items(), key=lambda x: int(x[0])) if int(index)]
+        self.class_names = [
+            name for index, name in sorted(labels.items(), key=lambda x: int(x[0])) if int(index)
+        ]
         self.unit = unit
         self.keys = (PRED, *also)
         self.cases: dict[str, list[dict[str, Any]]] = {key: [] for key in self.keys}
@@ -116,7 +124,9 @@ class EvaluationSummary:
 
     def score(self, engine: Engine) -> None:
         """Score the volumes of this iteration."""
-        for given, item in zip(engine.state.batch, engine.state.output, strict=True):
+        batch: Any = engine.state.batch
+        output: Any = engine.state.output
+        for given, item in zip(batch, output, strict=True):
             label = item[LABEL]
             spacing = label.pixdim.tolist() if self.unit == "mm" else [1.0] * (label.ndim - 1)
             for key in self.keys:
@@ -131,7 +141,6 @@ class EvaluationSummary:
         for key in self.keys:
             part = {**summarize(self.cases[key], self.class_names), "cases": self.cases[key]}
             summary.update(part if key == PRED else {key: part})
-        engine.state.summary = summary
         self.output_dir.mkdir(parents=True, exist_ok=True)
         text = json.dumps(without_nan(summary), indent=2, allow_nan=False)
         (self.output_dir / "summary.json").write_text(text + "\n", encoding="utf-8")
@@ -144,8 +153,8 @@ class EvaluationSummary:
                         writer.writerow([case["case"], key, name, *(scores[m] for m in METRICS)])
         mean = {name: math.nan if value is None else value for name, value in summary["mean"].items()}
         logger.info(
-            f"{len(self.cases[PRED])} cases: mean Dice {mean['dice']:.4f}, HD95 {mean['hd95']:.2f} {self.unit}; "
-            f"written to {self.output_dir / 'summary.json'}"
+            f"{len(self.cases[PRED])} cases: mean Dice {mean['dice']:.4f}, HD95 {mean['hd95']:.2f} "
+            f"{self.unit}; written to {self.output_dir / 'summary.json'}"
         )
         self.cases = {key: [] for key in self.keys}
 

@@ -63,9 +63,9 @@ class RampUp:
 class PolynomialDecay:
     r"""Set the learning rate to :math:`\eta_0 (1 - (i - 1) / I)^{p}` before iteration i of I.
 
-    Event: ITERATION_STARTED. Reads: ``engine.state.iteration``, ``max_epochs``, ``epoch_length``. Writes: ``lr`` of
-    the optimizer's parameter groups, and once ``initial_lr``, which is :math:`\eta_0`. State: none beside the
-    optimizer's.
+    Event: ITERATION_STARTED. Reads: ``engine.state.iteration``, ``max_epochs``, ``epoch_length``. Writes:
+    ``lr`` of the optimizer's parameter groups, and once ``initial_lr``, which is :math:`\eta_0`. State:
+    none beside the optimizer's.
 
     Args:
         optimizer: whose learning rates decay.

@@ -15,11 +15,12 @@ from monai_ext.handlers.seeding import EpochSeed
 
 
 class StandardTraining:
-    """Validation, checkpoints, learning-rate decay, seeding, progress bar and TensorBoard in one handler.
+    """Validation, checkpoints, learning-rate decay, seeding, progress bar and TensorBoard in one.
 
-    Attaches, in this order: ``EpochSeed``, ``PolynomialDecay``, MONAI's ``ValidationHandler``, ``Checkpoints``
-    (``models/``), MONAI's ``StatsHandler`` and ``TensorBoardStatsHandler``, Ignite's ``ProgressBar``. What is
-    particular to a method is another handler in the config's list. Events, state: those of its parts.
+    Attaches, in this order: ``EpochSeed``, ``PolynomialDecay``, MONAI's ``ValidationHandler``,
+    ``Checkpoints`` (``models/``), MONAI's ``StatsHandler`` and ``TensorBoardStatsHandler``, Ignite's
+    ``ProgressBar``. What is particular to a method is another handler in the config's list. Events, state:
+    those of its parts.
 
     Args:
         network: what is trained.
@@ -57,7 +58,7 @@ class StandardTraining:
         self.log_dir = log_dir
         self.val_interval = val_interval
         self.loss = loss
-        self.parts = [
+        self.parts: list[Any] = [
             EpochSeed(seed, loader),
             PolynomialDecay(optimizer),
             ValidationHandler(interval=val_interval, validator=evaluator),
@@ -73,9 +74,9 @@ class StandardTraining:
         if idist.get_rank() != 0:
             return
         StatsHandler(iteration_log=False, epoch_log=False, name="validation").attach(self.evaluator)
-        TensorBoardStatsHandler(
-            log_dir=self.log_dir, epoch_log=False, output_transform=self.losses
-        ).attach(engine)
+        TensorBoardStatsHandler(log_dir=self.log_dir, epoch_log=False, output_transform=self.losses).attach(
+            engine
+        )
         TensorBoardStatsHandler(
             log_dir=self.log_dir,
             iteration_log=False,

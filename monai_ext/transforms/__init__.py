@@ -3,5 +3,6 @@
 from monai_ext.transforms.batch_augmentation import BatchAugmentation
 from monai_ext.transforms.branches import SplitBranchesd
 from monai_ext.transforms.label_resize import ResizeLabelSlicesd
+from monai_ext.transforms.original_space import ClassesInOriginalSpaced
 
-__all__ = ["BatchAugmentation", "ResizeLabelSlicesd", "SplitBranchesd"]
+__all__ = ["BatchAugmentation", "ClassesInOriginalSpaced", "ResizeLabelSlicesd", "SplitBranchesd"]

@@ -73,7 +73,7 @@ class BatchAugmentation:
         gain: float = 0.0,
         offset: float = 0.0,
         noise: float = 0.0,
-        probability: float = 1.0,
+        probability: float = 0.8,
     ) -> None:
         strengths = {
             "rotation": rotation,

@@ -122,7 +122,8 @@ def weak_label(
     seed: int,
     case: str,
     background: int = 0,
-    ring: tuple[float, float] | None = None,
+    ring_spots: int = 0,
+    ring: tuple[float, float] = (1, 5),
     max_core_voxels: int | None = None,
 ) -> NDArray[np.uint8]:
     """Weak label of a volume, slice by slice: a few voxels of each class and of the background.
@@ -134,8 +135,9 @@ def weak_label(
             (:func:`centroid_disc`).
         seed: >= 0.
         case: name of the case; two cases get different points from one seed.
-        background: how many background spots a slice gets (:func:`background_spots`).
-        ring: band of distances in voxels for these spots.
+        background: how many background spots a slice gets, anywhere (:func:`background_spots`).
+        ring_spots: how many more it gets close to the foreground; anywhere in a slice without foreground.
+        ring: band of distances in voxels for the spots close by.
         max_core_voxels: at most so many voxels per class and slice, those farthest from the border of the
             class (drawn among equals); None: no limit.
 
@@ -162,7 +164,9 @@ def weak_label(
             mask = plane == k
             marked = _mark(mask, strategy, rng)
             marks[_deepest(marked, mask, max_core_voxels, rng)] = k
-        marks[background_spots(plane != 0, _slice_rng(seed, case, index, 0), background, ring)] = 0
+        marks[background_spots(plane != 0, _slice_rng(seed, case, index, 0), background)] = 0
+        near = _slice_rng(seed, case, index, UNLABELED)
+        marks[background_spots(plane != 0, near, ring_spots, ring)] = 0
     return weak
 
 

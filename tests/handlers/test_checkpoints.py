@@ -57,7 +57,9 @@ def assert_equal(found, wanted):
 
 def test_weights_are_kept_only_when_the_validation_is_better(tmp_path):
     training, kept = Training(tmp_path, metrics=[0.3, 0.5, 0.5, 0.4, 0.6]), []
-    training.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: kept.append(load(tmp_path / "model.pt")))
+    training.trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: kept.append(load(tmp_path / "model.pt"))
+    )
     now = []
     training.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: now.append(training.weights()))
     training.run(epochs=5)
@@ -131,16 +133,24 @@ def test_a_finished_training_is_not_trained_again(tmp_path):
 
 @pytest.mark.parametrize(
     "changed",
-    [{"network": nn.Linear(3, 2)}, {"optimizer": torch.optim.SGD}, {"stateful": {"average": nn.Linear(1, 1)}}],
+    [
+        {"network": nn.Linear(3, 2)},
+        {"optimizer": torch.optim.SGD},
+        {"stateful": {"average": nn.Linear(1, 1)}},
+    ],
     ids=lambda changed: next(iter(changed)),
 )
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, changed):
     Training(tmp_path).run()
-    with pytest.raises(ValueError, match=r"Expected .*checkpoint.pt to be of this network and optimizer, got: "):
+    with pytest.raises(
+        ValueError, match=r"Expected .*checkpoint.pt to be of this network and optimizer, got: "
+    ):
         Training(tmp_path, resume=True, **changed).run(epochs=2)
 
 
-@pytest.mark.parametrize("content", [b"", b"no torch file", b"PK\x03\x04 half a zip"], ids=["empty", "text", "zip"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no torch file", b"PK\x03\x04 half a zip"], ids=["empty", "text", "zip"]
+)
 def test_a_damaged_checkpoint_is_named(tmp_path, content):
     (tmp_path / "checkpoint.pt").write_bytes(content)
     with pytest.raises(ValueError, match=r"Expected .*checkpoint.pt to be a whole checkpoint"):

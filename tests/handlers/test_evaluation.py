@@ -81,7 +81,7 @@ def test_a_class_in_no_volume_is_undefined_and_changes_no_other():
 
 
 def evaluate(folder, volumes, runs=1, **options):
-    """Run the handler over (pred, teacher, label) and return the text of summary.json and the engine."""
+    """Run the handler over (pred, teacher, label) and return the text of summary.json."""
     affine = torch.diag(torch.tensor([*SPACING, 1.0]))
     batches = []
     for number, (pred, teacher, label) in enumerate(volumes):
@@ -96,7 +96,7 @@ def evaluate(folder, volumes, runs=1, **options):
     EvaluationSummary(str(folder), LABELS, also=["teacher"], **options).attach(engine)
     for _ in range(runs):
         engine.run(batches)
-    return (folder / "summary.json").read_text(encoding="utf-8"), engine
+    return (folder / "summary.json").read_text(encoding="utf-8")
 
 
 def strict(text):
@@ -111,8 +111,11 @@ VOLUMES = [
 
 
 def test_the_summary_has_the_form_that_every_bundle_writes(tmp_path):
-    text, engine = evaluate(tmp_path / "new" / "eval", VOLUMES)
-    student, undefined = {"dice": pytest.approx(2 / 3), "hd95": pytest.approx(1.5)}, {"dice": None, "hd95": None}
+    text = evaluate(tmp_path / "new" / "eval", VOLUMES)
+    student, undefined = (
+        {"dice": pytest.approx(2 / 3), "hd95": pytest.approx(1.5)},
+        {"dice": None, "hd95": None},
+    )
     summary = strict(text)
     cases = summary.pop("cases")
     teacher = summary.pop("teacher")
@@ -124,12 +127,11 @@ def test_the_summary_has_the_form_that_every_bundle_writes(tmp_path):
     }
     assert set(teacher) == {"mean", "classes", "cases"}
     assert teacher["mean"] == pytest.approx({"dice": 2 / 3, "hd95": 8.0})
-    assert engine.state.summary["mean"] == summary["mean"]
 
 
 @pytest.mark.parametrize(("unit", "distance"), [("mm", 3.0), ("voxel", 2.0)])
 def test_distances_are_in_the_unit_that_is_asked_for(tmp_path, unit, distance):
-    summary = strict(evaluate(tmp_path, VOLUMES[1:], unit=unit)[0])
+    summary = strict(evaluate(tmp_path, VOLUMES[1:], unit=unit)
     assert summary["unit"] == unit
     assert summary["mean"]["hd95"] == pytest.approx(distance)
 
@@ -137,14 +139,14 @@ def test_distances_are_in_the_unit_that_is_asked_for(tmp_path, unit, distance):
 def test_the_mean_is_that_of_the_classes_which_are_means_of_the_cases_that_have_them(tmp_path):
     wall = cube((4, 4, 2), value=2)
     volumes = [(cube(), cube(), cube()), (cube() + wall, cube(), cube() + wall), (cube() * 0, cube(), cube())]
-    summary = strict(evaluate(tmp_path, volumes)[0])
+    summary = strict(evaluate(tmp_path, volumes)
     assert summary["classes"]["cavity"]["dice"] == pytest.approx(2 / 3)
     assert summary["classes"]["wall"] == {"dice": 1.0, "hd95": 0.0}
     assert summary["mean"]["dice"] == pytest.approx((2 / 3 + 1) / 2)
 
 
 def test_nothing_defined_at_all_is_null_everywhere(tmp_path):
-    summary = strict(evaluate(tmp_path, [(0 * cube(), 0 * cube(), 0 * cube())])[0])
+    summary = strict(evaluate(tmp_path, [(0 * cube(), 0 * cube(), 0 * cube())])
     assert summary["mean"] == {"dice": None, "hd95": None}
 
 
@@ -163,7 +165,7 @@ def test_the_table_has_a_line_for_each_case_prediction_and_class(tmp_path):
 
 
 def test_a_second_run_does_not_remember_the_first(tmp_path):
-    assert len(strict(evaluate(tmp_path, VOLUMES, runs=2)[0])["cases"]) == 2
+    assert len(strict(evaluate(tmp_path, VOLUMES, runs=2))["cases"]) == 2
 
 
 @pytest.mark.parametrize(

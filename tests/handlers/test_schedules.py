@@ -61,7 +61,9 @@ def test_a_ramp_without_length_is_over_from_the_start():
 
 @pytest.mark.parametrize("power", [0, 0.9, 2])
 def test_learning_rates_decay_by_the_formula_each_from_its_own_start(power):
-    wanted = [[rate * (1 - i / (EPOCHS * BATCHES)) ** power for rate in (0.1, 3.0)] for i in range(EPOCHS * BATCHES)]
+    wanted = [
+        [rate * (1 - i / (EPOCHS * BATCHES)) ** power for rate in (0.1, 3.0)] for i in range(EPOCHS * BATCHES)
+    ]
     assert record(decay(power, (0.1, 3.0))) == [pytest.approx(rates) for rates in wanted]
 
 

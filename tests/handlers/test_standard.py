@@ -41,10 +41,24 @@ def set_up(folder, epochs=3, **options):
         engine.state.metrics["val_mean_dice"] = 0.5
 
     handler = StandardTraining(
-        network, optimizer, evaluator, loader, str(folder / "models"), str(folder / "log"), loss=loss, **options
+        network,
+        optimizer,
+        evaluator,
+        loader,
+        str(folder / "models"),
+        str(folder / "log"),
+        loss=loss,
+        **options,
     )
     trainer = SupervisedTrainer(
-        torch.device("cpu"), epochs, loader, network, optimizer, loss, train_handlers=[handler], decollate=False
+        torch.device("cpu"),
+        epochs,
+        loader,
+        network,
+        optimizer,
+        loss,
+        train_handlers=[handler],
+        decollate=False,
     )
     return trainer, evaluator, handler
 

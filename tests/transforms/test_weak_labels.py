@@ -206,7 +206,7 @@ def test_a_scribble_with_an_unknown_value_is_refused():
         ({"strategy": "sketch"}, ValueError, "one of erosion, random, centroid, got 'sketch'"),
         ({"seed": -1}, ValueError, "seed >= 0, got -1"),
         ({"background": -1}, ValueError, "count >= 0, got -1"),
-        ({"ring": (3, 1), "background": 1}, ValueError, r"near <= far, got \(3, 1\)"),
+        ({"ring": (3, 1), "ring_spots": 1}, ValueError, r"near <= far, got \(3, 1\)"),
         ({"max_core_voxels": 0}, ValueError, "max_core_voxels >= 1 or None, got 0"),
     ],
 )

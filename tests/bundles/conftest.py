@@ -1,0 +1,187 @@
+"""The tiny data sets on which the bundles are tried. A new bundle says in `TINY` what its data are."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import monai.bundle
+import pytest
+import torch
+import yaml
+
+from monai_ext.data.phantom_files import write_heart_phantoms
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BUNDLES = sorted(folder.parent.name for folder in (REPOSITORY / "bundles").glob("*/configs"))
+
+
+def acdc(folder: Path, task: str = "lv") -> Path:
+    """Five computer-made hearts, one of them fully annotated, as datasets/acdc/prepare.py leaves them."""
+    spec: Any = importlib.util.spec_from_file_location(
+        "acdc", REPOSITORY / "datasets" / "acdc" / "prepare.py"
+    )
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    raw = write_heart_phantoms(folder / "raw", patients=5, seed=0)
+    script.main(raw=raw, out=folder / "data", full="1", task=task)
+    return folder / "data"
+
+
+class Tiny(NamedTuple):
+    """How a bundle is tried within seconds."""
+
+    make_data: Callable[[Path], Path]
+    """Writes a data set into a folder and returns the folder of its datalist.json."""
+    network: dict[str, Any]
+    """Overrides of train.yaml and inference.yaml."""
+    training: dict[str, Any]
+    """Overrides of train.yaml; an epoch has `BATCHES` batches."""
+    also: tuple[str, ...] = ()
+    """Further predictions that the evaluation scores."""
+    more_classes: tuple[Callable[[Path], Path], dict[str, Any]] | None = None
+    """Data of more classes, and the overrides that they need."""
+
+
+BATCHES = 3
+EPOCH = {"train::dataloader::batches_per_epoch": BATCHES, "val_interval": 2}
+TINY = {
+    "lv_mixed_supervision_segmentation": Tiny(
+        make_data=acdc,
+        network={"spatial_size": [64, 64], "channels": [4, 8, 8, 8, 8]},
+        training=EPOCH,
+        also=("teacher",),
+        more_classes=(lambda folder: acdc(folder, task="heart"), {"num_classes": 4}),
+    ),
+}
+
+CONFIGS = {
+    "train": ["configs/train.yaml"],
+    "evaluate": ["configs/train.yaml", "configs/evaluate.yaml"],
+    "infer": ["configs/inference.yaml"],
+}
+
+
+class Copy:
+    """A bundle elsewhere, as it would be cloned: without what a training left in it.
+
+    Args:
+        name: of the bundle.
+        tiny: how it is tried.
+        data: folder of datalist.json.
+        place: the folder that is made.
+    """
+
+    def __init__(self, name: str, tiny: Tiny, data: Path, place: Path) -> None:
+        ignored = shutil.ignore_patterns("*.pt", "*.ts", "eval", "cache")
+        self.root = shutil.copytree(REPOSITORY / "bundles" / name, place, ignore=ignored)
+        self.tiny, self.data, self.models = tiny, data, place / "models"
+
+    def options(self, what, epochs=2, **overrides):
+        """The config files of a command, and what they are told."""
+        given = dict(self.tiny.network)
+        if what != "infer":
+            given["dataset_dir"] = str(self.data)
+        if what == "train":
+            given |= {**self.tiny.training, "train::trainer::max_epochs": epochs}
+        return CONFIGS[what], {**given, **overrides}
+
+    def run(self, what, **overrides):
+        """``python -m monai.bundle run`` in this process, whose path, folder and logging stay as they are."""
+        files, given = self.options(what, **overrides)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.root)
+            patch.setattr(sys, "path", [*sys.path])
+            monai.bundle.run(config_file=files, logging_file=False, **given)
+
+    def command(self, what, **overrides):
+        """The same as a command of its own."""
+        files, given = self.options(what, **overrides)
+        words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
+        return subprocess.run(
+            [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files), *words],
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    def load(self, file):
+        """A file of its models folder."""
+        return torch.load(self.models / file, map_location="cpu", weights_only=True)
+
+    def handlers(self, before=(), after=()):
+        """Override that adds training handlers to those of the config."""
+        config = yaml.safe_load((self.root / "configs" / "train.yaml").read_text(encoding="utf-8"))
+        return {"train::handlers": [*before, *config["train"]["handlers"], *after]}
+
+
+@pytest.fixture(scope="session", params=BUNDLES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def tiny(name):
+    if name not in TINY:
+        pytest.fail(f"{name}: say in TINY of {__file__} what data the bundle is tried on")
+    return TINY[name]
+
+
+@pytest.fixture(scope="session")
+def data(tiny, tmp_path_factory):
+    """Folder of datalist.json."""
+    return tiny.make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def copies(name, tiny, data, tmp_path):
+    """Makes copies of the bundle."""
+    return lambda place: Copy(name, tiny, data, tmp_path / place)
+
+
+@pytest.fixture
+def bundle(copies):
+    """A copy that nothing was done with."""
+    return copies("bundle")
+
+
+@pytest.fixture(scope="session")
+def trained(name, tiny, data, tmp_path_factory):
+    """A copy after two epochs by the command of the documentation; tests only read it or write into eval."""
+    copy = Copy(name, tiny, data, tmp_path_factory.mktemp("trained") / name)
+    done = copy.command("train")
+    assert done.returncode == 0, done.stderr
+    return copy
+
+
+@pytest.fixture
+def write_datalist(data, tmp_path):
+    """Makes a folder of a small datalist that a function has changed; its files are those of ``data``."""
+
+    def write(change):
+        content = json.loads((data / "datalist.json").read_text(encoding="utf-8"))
+        for section in ("training", "validation", "test"):
+            content[section] = [with_full_paths(item, data) for item in one_of_each_kind(content[section])]
+        change(content)
+        folder = tmp_path / "changed"
+        folder.mkdir()
+        (folder / "datalist.json").write_text(json.dumps(content), encoding="utf-8")
+        return folder
+
+    return write
+
+
+def one_of_each_kind(items):
+    return list({item["supervision"]: item for item in items}.values())
+
+
+def with_full_paths(item, folder):
+    files = ("image", "label", "reference")
+    return {key: str(folder / value) if key in files else value for key, value in item.items()}

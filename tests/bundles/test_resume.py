@@ -1,0 +1,82 @@
+"""A training that was killed goes on, and a training that another tool has changed runs."""
+
+import pytest
+import torch
+from ignite.engine import Events
+
+from monai_ext.data.datalist import items
+
+pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI: a config is code
+
+
+class Record:
+    """Handler that notes the epochs and may interrupt one in its middle, as Ctrl-C would."""
+
+    def __init__(self, stop_in=None):
+        self.stop_in, self.epochs = stop_in, []
+
+    def attach(self, engine):
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda: self.epochs.append(engine.state.epoch))
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.stop)
+
+    def stop(self, engine):
+        if engine.state.epoch == self.stop_in and engine.state.iteration % engine.state.epoch_length == 2:
+            raise KeyboardInterrupt
+
+    def __deepcopy__(self, memo):  # MONAI copies what it is told
+        return self
+
+
+def assert_equal(found, wanted):
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+def test_a_killed_training_resumes_to_identical_weights(copies):
+    whole, parts = copies("whole"), copies("parts")
+    whole.run("train", epochs=4)
+    killed, rest = Record(stop_in=3), Record()
+    with pytest.raises(SystemExit) as stopped:
+        parts.run("train", epochs=4, **parts.handlers(after=[killed]))
+    assert stopped.value.code == 130 and killed.epochs == [1, 2, 3]
+    parts.run("train", epochs=4, resume=True, **parts.handlers(after=[rest]))
+    assert rest.epochs == [3, 4]
+    for file in ("checkpoint.pt", "model.pt"):
+        assert_equal(parts.load(file), whole.load(file))
+
+
+def test_training_really_learns_something_else_with_another_seed(copies):
+    """Otherwise the equality above would say nothing."""
+    one, other = copies("one"), copies("other")
+    one.run("train", epochs=1)
+    other.run("train", epochs=1, seed=1)
+    found, different = (copy.load("checkpoint.pt")["network"] for copy in (one, other))
+    assert not all(torch.equal(found[key], different[key]) for key in found)
+
+
+def full_masks(data, section):
+    listed = items(data / "datalist.json", section)
+    return [
+        {key: item[key] for key in ("image", "label")} for item in listed if item["supervision"] == "full"
+    ]
+
+
+def test_monai_label_can_replace_data_epochs_and_handlers(bundle, trained, data, tmp_path):
+    """Plain items of full masks, no datalist, weights to start from: what MONAI Label's training sets."""
+    (tmp_path / "empty").mkdir()
+    bundle.data, record = tmp_path / "empty", Record()
+    loader = {
+        "_target_": "CheckpointLoader",
+        "load_path": str(trained.models / "model.pt"),
+        "load_dict": {"model": "$@network"},
+    }
+    bundle.run(
+        "train",
+        epochs=1,
+        **{"train#dataset#data": full_masks(data, "training"), "optimizer::lr": 0.0},
+        **{"validate#dataset#data": full_masks(data, "validation")},
+        **bundle.handlers(before=[loader], after=[record]),
+    )
+    assert record.epochs == [1]
+    parameters = {key for key in trained.load("model.pt") if key.endswith("weight")}
+    found, start = ({k: copy.load("model.pt")[k] for k in parameters} for copy in (bundle, trained))
+    assert_equal(found, start)
