@@ -131,7 +131,7 @@ def test_the_summary_has_the_form_that_every_bundle_writes(tmp_path):
 
 @pytest.mark.parametrize(("unit", "distance"), [("mm", 3.0), ("voxel", 2.0)])
 def test_distances_are_in_the_unit_that_is_asked_for(tmp_path, unit, distance):
-    summary = strict(evaluate(tmp_path, VOLUMES[1:], unit=unit)
+    summary = strict(evaluate(tmp_path, VOLUMES[1:], unit=unit))
     assert summary["unit"] == unit
     assert summary["mean"]["hd95"] == pytest.approx(distance)
 
@@ -139,14 +139,14 @@ def test_distances_are_in_the_unit_that_is_asked_for(tmp_path, unit, distance):
 def test_the_mean_is_that_of_the_classes_which_are_means_of_the_cases_that_have_them(tmp_path):
     wall = cube((4, 4, 2), value=2)
     volumes = [(cube(), cube(), cube()), (cube() + wall, cube(), cube() + wall), (cube() * 0, cube(), cube())]
-    summary = strict(evaluate(tmp_path, volumes)
+    summary = strict(evaluate(tmp_path, volumes))
     assert summary["classes"]["cavity"]["dice"] == pytest.approx(2 / 3)
     assert summary["classes"]["wall"] == {"dice": 1.0, "hd95": 0.0}
     assert summary["mean"]["dice"] == pytest.approx((2 / 3 + 1) / 2)
 
 
 def test_nothing_defined_at_all_is_null_everywhere(tmp_path):
-    summary = strict(evaluate(tmp_path, [(0 * cube(), 0 * cube(), 0 * cube())])
+    summary = strict(evaluate(tmp_path, [(0 * cube(), 0 * cube(), 0 * cube())]))
     assert summary["mean"] == {"dice": None, "hd95": None}
 
 
