@@ -31,7 +31,8 @@ class Checkpoints:
     Args:
         network: what is trained.
         optimizer: its optimizer.
-        evaluator: the validation engine.
+        evaluator: the validation engine; None where nothing is validated: ``model.pt`` then holds the latest
+            epoch.
         folder: where the files go.
         key_metric: the metric of the evaluator by which weights are the best, higher being better.
         resume: whether to go on from ``checkpoint.pt`` where there is one.
@@ -45,7 +46,7 @@ class Checkpoints:
         self,
         network: nn.Module,
         optimizer: Optimizer,
-        evaluator: Engine,
+        evaluator: Engine | None,
         folder: str,
         key_metric: str,
         resume: bool = False,
@@ -66,7 +67,10 @@ class Checkpoints:
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_state)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self.explain)
-        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.save_best)
+        if self.evaluator is None:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_weights)
+        else:
+            self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.save_best)
 
     def start(self, engine: Engine) -> None:
         """Go on from the last checkpoint if that is wanted and there is one."""
@@ -108,7 +112,11 @@ class Checkpoints:
                 f"{self.key_metric} {metric:.4f} is the best so far; saved {self.folder / 'model.pt'}"
             )
             self.best = float(metric)
-            save_atomically(self.network.state_dict(), self.folder / "model.pt")
+            self.save_weights(engine)
+
+    def save_weights(self, engine: Engine) -> None:
+        """Write ``model.pt``."""
+        save_atomically(self.network.state_dict(), self.folder / "model.pt")
 
     def explain(self, engine: Engine, error: BaseException) -> None:
         """Say how to go on, and end quietly if a person interrupted the run."""

@@ -1,5 +1,6 @@
 """What every training of this project has around its method."""
 
+import logging
 from typing import Any
 
 import ignite.distributed as idist
@@ -13,11 +14,13 @@ from monai_ext.handlers.checkpoints import Checkpoints
 from monai_ext.handlers.schedules import PolynomialDecay
 from monai_ext.handlers.seeding import EpochSeed
 
+logger = logging.getLogger(__name__)
+
 
 class StandardTraining:
     """Validation, checkpoints, learning-rate decay, seeding, progress bar and TensorBoard in one.
 
-    Attaches, in this order: ``EpochSeed``, ``PolynomialDecay``, MONAI's ``ValidationHandler``,
+    Attaches, in this order: MONAI's ``ValidationHandler``, ``EpochSeed``, ``PolynomialDecay``,
     ``Checkpoints`` (``models/``), MONAI's ``StatsHandler`` and ``TensorBoardStatsHandler``, Ignite's
     ``ProgressBar``. What is particular to a method is another handler in the config's list. Events, state:
     those of its parts.
@@ -25,7 +28,7 @@ class StandardTraining:
     Args:
         network: what is trained.
         optimizer: its optimizer.
-        evaluator: the validation engine.
+        evaluator: the validation engine; if its list of cases is empty, the last epoch's weights are kept.
         loader: the training loader, told which epoch it is.
         ckpt_dir: folder of ``model.pt`` and ``checkpoint.pt``.
         log_dir: folder of the TensorBoard files.
@@ -58,19 +61,23 @@ class StandardTraining:
         self.log_dir = log_dir
         self.val_interval = val_interval
         self.loss = loss
+        self.validates = len(evaluator.data_loader) > 0
+        if not self.validates:
+            logger.info("no validation cases: model.pt will hold the weights of the last epoch")
+        validated = evaluator if self.validates else None
         self.parts: list[Any] = [
             EpochSeed(seed, loader),
             PolynomialDecay(optimizer),
-            ValidationHandler(interval=val_interval, validator=evaluator),
-            Checkpoints(network, optimizer, evaluator, ckpt_dir, key_metric, resume, stateful),
+            Checkpoints(network, optimizer, validated, ckpt_dir, key_metric, resume, stateful),
         ]
 
     def attach(self, engine: Engine) -> None:
         """Register all parts with the trainer and the evaluator."""
-        for part in self.parts[:3]:
+        if self.validates:  # before the checkpoints, which keep what came of it
+            ValidationHandler(interval=self.val_interval, validator=self.evaluator).attach(engine)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.validate_last_epoch)
+        for part in self.parts:
             part.attach(engine)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.validate_last_epoch)
-        self.parts[3].attach(engine)
         if idist.get_rank() != 0:
             return
         StatsHandler(iteration_log=False, epoch_log=False, name="validation").attach(self.evaluator)

@@ -9,7 +9,7 @@ from torch import nn
 
 from monai_ext.handlers.standard import StandardTraining
 
-STANDARD = ["EpochSeed", "PolynomialDecay", "ValidationHandler", "Checkpoints"]
+STANDARD = ["EpochSeed", "PolynomialDecay", "Checkpoints"]
 
 
 class Loader(list):
@@ -27,12 +27,12 @@ class Squares(nn.Module):
         return loss
 
 
-def set_up(folder, epochs=3, **options):
+def set_up(folder, epochs=3, val_cases=None, **options):
     """Trainer, evaluator and handler; ``evaluator.validated`` holds the epochs that were validated."""
     network, loss = nn.Linear(1, 1), Squares()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     loader = Loader([{"image": torch.ones(2, 1), "label": torch.zeros(2, 1)}] * 2)
-    evaluator = SupervisedEvaluator(torch.device("cpu"), loader, network)
+    evaluator = SupervisedEvaluator(torch.device("cpu"), loader if val_cases is None else val_cases, network)
     evaluator.validated = []
 
     @evaluator.on(Events.EPOCH_COMPLETED)
@@ -79,6 +79,14 @@ def test_both_files_are_left_behind_and_the_state_knows_the_last_validation(tmp_
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["checkpoint.pt", "model.pt"]
     saved = torch.load(tmp_path / "models" / "checkpoint.pt", weights_only=True)
     assert (saved["epoch"], saved["iteration"], saved["best"]) == (3, 6, 0.5)
+
+
+def test_without_validation_cases_the_last_weights_are_kept(tmp_path):
+    trainer, evaluator, _ = set_up(tmp_path, epochs=2, val_cases=[])
+    trainer.run()
+    assert evaluator.validated == []
+    saved = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
+    torch.testing.assert_close(saved, trainer.network.state_dict())
 
 
 def test_all_parts_are_attached(tmp_path):
