@@ -1,7 +1,8 @@
 """Price of everything around the network: python benchmarks/speed.py.
 
-A training step of a bundle (drawing and augmenting the batch, loss, trainer, its handlers) beside the bare network
-step (the same batch already a tensor, forward, cross-entropy, backward, optimizer), in turns in one process.
+A training step of a bundle (drawing and augmenting the batch, loss, trainer, its handlers) beside the bare
+network step (the same batch already a tensor, forward, cross-entropy, backward, optimizer), in turns in one
+process.
 """
 
 import json

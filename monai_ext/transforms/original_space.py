@@ -9,9 +9,9 @@ from monai_ext.keys import IMAGE
 class ClassesInOriginalSpaced(Compose):
     """Softmax, inverse of the image's preprocessing, which interpolates the probabilities, then arg max.
 
-    MONAI's ``Activationsd``, ``Invertd`` and ``AsDiscreted`` with the arguments that every bundle gives them.
-    Not random, not invertible. Taking the maximum last keeps boundaries smooth that nearest-neighbor resampling
-    of a class map would roughen.
+    MONAI's ``Activationsd``, ``Invertd`` and ``AsDiscreted`` with the arguments that every bundle gives
+    them. Not random, not invertible. Taking the maximum last keeps boundaries smooth that nearest-
+    neighbor resampling of a class map would roughen.
 
     Args:
         keys: keys of logits (K, *S); they become class indices (1, *S0) on the grid of the image file.
