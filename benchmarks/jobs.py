@@ -159,6 +159,7 @@ def run_job(job: Job, raw: Path, work: Path) -> Path | None:
         "row": job.row,
         "seed": job.seed,
         "command": f"python benchmarks/accuracy.py {job.benchmark} --tier {job.tier}",
+        "commit": commit(),
         "prepare": " ".join(job.prepare),
         "overrides": job.overrides,
         "patients": patients_of(data / "datalist.json"),
@@ -168,6 +169,12 @@ def run_job(job: Job, raw: Path, work: Path) -> Path | None:
     job.result_file.parent.mkdir(parents=True, exist_ok=True)
     job.result_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return None
+
+
+def commit() -> str:
+    """The commit of the working tree, with "+changes" if it differs from it."""
+    words = ["git", "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"]
+    return subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def patients_of(datalist: Path) -> dict[str, list[str]]:

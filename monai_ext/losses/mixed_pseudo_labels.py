@@ -8,7 +8,7 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor, nn
 
 from monai_ext.losses.mixed_supervision import STRONG, WEAK, read_target
-from monai_ext.losses.partial_labels import PartialCrossEntropyLoss
+from monai_ext.losses.partial_labels import PartialCrossEntropyLoss, ReductionPer
 
 
 class MixedPseudoLabelLoss(nn.Module):
@@ -37,6 +37,8 @@ class MixedPseudoLabelLoss(nn.Module):
     Args:
         lambda_pseudo: :math:`\lambda \ge 0`; 0.5 is the value in the authors' code.
         generator: CPU generator of :math:`\beta`; None takes torch's global one.
+        reduction_per: mean of the cross-entropy over the labeled voxels of the batch or of each image. With full
+            masks and few marks in one batch, "image" keeps the masks from drowning the marks.
 
     Attributes:
         ramp: :math:`\rho \ge 0`, a plain float that a ramp-up handler sets.
@@ -66,13 +68,18 @@ class MixedPseudoLabelLoss(nn.Module):
         tensor(0.)
     """
 
-    def __init__(self, lambda_pseudo: float = 0.5, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        lambda_pseudo: float = 0.5,
+        generator: torch.Generator | None = None,
+        reduction_per: ReductionPer = "batch",
+    ) -> None:
         super().__init__()
         if lambda_pseudo < 0:
             raise ValueError(f"Expected lambda_pseudo >= 0, got {lambda_pseudo}.")
         self.lambda_pseudo = lambda_pseudo
         self.generator = generator
-        self.cross_entropy = PartialCrossEntropyLoss()
+        self.cross_entropy = PartialCrossEntropyLoss(reduction_per=reduction_per)
         self.dice = DiceLoss(to_onehot_y=True, squared_pred=True, batch=True)
         self.ramp = 1.0
         self.terms: dict[str, Tensor] = {}

@@ -7,39 +7,73 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import interpolate
 
 from monai_ext.keys import UNLABELED
 
 
 def resize_label(label: Tensor, size: Sequence[int], num_classes: int) -> Tensor:
-    r"""Give each new pixel the class that most of the labeled pixels below it have.
+    r"""Resize label maps: complete ones smoothly, others mark by mark.
+
+    A complete map (no pixel unlabeled) becomes the class with the largest share under an antialiased bilinear
+    filter, so areas are kept. In any other map each labeled pixel goes to the one new pixel R that holds its
+    center, and
 
     .. math::
 
         \tilde y(R) = \arg\max_k \big|\{ r \in R : y(r) = k \}\big|,
-        \qquad \tilde y(R) = 255 \text{ if no pixel of } R \text{ is labeled}
+        \qquad \tilde y(R) = 255 \text{ if no center of a labeled pixel lies in } R
 
-    for the rectangle R of old pixels that a new pixel covers; of two classes with equal counts the lower
-    wins. A mark of one pixel therefore survives a reduction, where nearest-neighbor sampling would lose three
-    of four at half the size.
+    where of two classes with equal counts the lower wins. A mark of one pixel thus stays a mark of one pixel,
+    where nearest-neighbor sampling to half the size would lose three of four. An axis that grows is repeated
+    instead.
 
     Args:
-        label: label map (N, H, W), integers below ``num_classes`` or 255.
+        label: label maps (N, H, W), integers below ``num_classes`` or 255.
         size: new height and width in pixels.
         num_classes: K, background included.
 
     Returns:
-        Label map (N, *size) of the same dtype.
+        Label maps (N, *size) of the same dtype.
     """
-    height, width = size
-    masks = torch.stack([(label == k).float() for k in range(num_classes)], dim=1)
-    share, resized = adaptive_avg_pool2d(masks, (height, width)).max(dim=1)
-    return resized.masked_fill(share == 0, UNLABELED).to(label.dtype)
+    complete = (label != UNLABELED).flatten(1).all(dim=1)
+    resized = torch.empty(len(label), *size, dtype=label.dtype, device=label.device)
+    for rows, resize in ((complete, resize_complete), (~complete, resize_marks)):
+        if rows.any():
+            resized[rows] = resize(label[rows], size, num_classes).to(label.dtype)
+    return resized
+
+
+def resize_complete(label: Tensor, size: Sequence[int], num_classes: int) -> Tensor:
+    """The class with the largest share in every new pixel."""
+    shares = torch.stack([label == k for k in range(num_classes)], dim=1).float()
+    return interpolate(shares, tuple(size), mode="bilinear", antialias=True).argmax(dim=1)
+
+
+def resize_marks(label: Tensor, size: Sequence[int], num_classes: int) -> Tensor:
+    """The most frequent class of the labeled pixels whose center lies in a new pixel, else 255."""
+    for dim, new in enumerate(size, start=1):
+        if new > label.shape[dim]:  # repeat before counting
+            label = label.index_select(dim, new_positions(new, label.shape[dim]).to(label.device))
+    n, y, x = (label != UNLABELED).nonzero(as_tuple=True)
+    rows, columns = (
+        new_positions(old, new).to(label.device) for old, new in zip(label.shape[1:], size, strict=True)
+    )
+    counts = torch.zeros(num_classes, len(label), *size, device=label.device)
+    counts.index_put_(
+        (label[n, y, x].long(), n, rows[y], columns[x]), counts.new_ones(len(n)), accumulate=True
+    )
+    most, resized = counts.max(dim=0)
+    return resized.masked_fill(most == 0, UNLABELED)
+
+
+def new_positions(old: int, new: int) -> Tensor:
+    """Index of the new pixel that holds the center of each of ``old`` pixels."""
+    return ((torch.arange(old) + 0.5) * new / old).long()
 
 
 class ResizeLabelSlicesd(MapTransform):
-    """Resize every slice of a label volume by majority among its labeled pixels.
+    """Resize every slice of a label volume; see ``resize_label``.
 
     Not random, not invertible: training labels go to the network's grid, validation labels stay on their own.
 
