@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -52,6 +53,9 @@ def report(
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("sheet.png"),
     taught: Annotated[int, typer.Option(help="Weakly labeled training cases to show.", min=0)] = 2,
     unseen: Annotated[int, typer.Option(help="Unseen cases to show.", min=1)] = 4,
+    override: Annotated[
+        list[str] | None, typer.Option(help="ID=VALUE instead of the one in train.yaml, e.g. num_classes=4.")
+    ] = None,
 ) -> None:
     """Draw image, weak label, predictions and truth of some cases side by side."""
     from monai_ext.report import Predictor, write_sheet
@@ -60,7 +64,17 @@ def report(
     for file in (datalist, weights):
         if not file.is_file():
             sys.exit(f"Expected {file}, found none; prepare the data and train the bundle first.")
-    typer.echo(write_sheet(Predictor(bundle, dataset_dir), datalist, out, taught, unseen))
+    given = dict(word.split("=", 1) for word in override or [] if "=" in word)
+    if len(given) != len(override or []):
+        sys.exit(f"Expected --override ID=VALUE, got {override}.")
+    overrides = {key: yaml.safe_load(value) for key, value in given.items()}
+    try:
+        predictor = Predictor(bundle, dataset_dir, overrides=overrides)
+    except RuntimeError as error:
+        sys.exit(
+            f"Expected {weights} to fit the bundle's network, got: {error}; pass --override as in training."
+        )
+    typer.echo(write_sheet(predictor, datalist, out, taught, unseen))
 
 
 @app.command()

@@ -1,9 +1,10 @@
 """What a bundle does before anything else: see that it can run here, on this data."""
 
 import json
+import logging
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,14 @@ from ignite.utils import manual_seed
 from packaging.version import Version
 
 from monai_ext.data import DataError, items, read_datalist, require_valid
+from monai_ext.data.check_entries import overlap_problems, parse_entries
 from monai_ext.keys import CASE, IMAGE
+
+logger = logging.getLogger(__name__)
+
+Items = Sequence[Mapping[str, Any]]
+OURS = "monai-ext"
+"""Our package, which no registry has: what a registry offers under this name would be somebody else's."""
 
 
 def require_packages(metadata: str | Path) -> None:
@@ -41,18 +49,21 @@ def require_packages(metadata: str | Path) -> None:
         found = "; ".join(
             f"expected {name} >= {oldest}, got {installed}" for name, oldest, installed in wrong
         )
-        command = "pip install " + " ".join(f"'{name}>={oldest}'" for name, oldest, _ in wrong)
-        raise RuntimeError(f"{metadata}: {found}. Try: {command}")
+        public = [f"'{name}>={oldest}'" for name, oldest, _ in wrong if name != OURS]
+        commands = ["pip install " + " ".join(public)] * bool(public)
+        commands += ["pip install -e . in a clone of this bundle's repository"] * (len(public) < len(wrong))
+        raise RuntimeError(f"{metadata}: {found}. Try: {'; then '.join(commands)}")
 
 
 def prepare_training(
-    metadata: str | Path, sections: Mapping[str, Sequence[Mapping[str, Any]]], num_classes: int, seed: int = 0
+    metadata: str | Path, datalist: str | Path, sections: Mapping[str, Items], num_classes: int, seed: int = 0
 ) -> None:
-    """Check packages and every data file, and seed: the first expression of a bundle's ``initialize``.
+    """Check packages and data, and seed: the first expression of a training's ``initialize``.
 
     Args:
         metadata: the bundle's ``metadata.json``.
-        sections: items by section of the datalist; all but ``training`` are fully labeled.
+        datalist: the JSON file; where there is one, its classes and its test list are looked at too.
+        sections: items by section; ``training`` is learned from, the others are fully labeled.
         num_classes: K; labels must be below.
         seed: initial random state, which the network's weights follow from.
 
@@ -62,31 +73,19 @@ def prepare_training(
     """
     require_packages(metadata)
     manual_seed(seed)
-    stop_if_invalid(sections, range(num_classes))
+    stop_if_invalid(datalist, sections, num_classes)
 
 
-def prepare_evaluation(
-    bundle_root: str | Path,
-    sections: Mapping[str, Sequence[Mapping[str, Any]]],
-    num_classes: int,
-    weights: str | Path,
-) -> None:
-    """Check packages, weights and every data file: the first expression of an evaluation's ``initialize``.
-
-    Args:
-        bundle_root: folder of the bundle.
-        sections: the items to score, by section of the datalist.
-        num_classes: K; labels must be below.
-        weights: the trained weights.
+def prepare_inference(metadata: str | Path, weights: str | Path) -> None:
+    """Check packages and weights: the first expression of ``initialize`` in inference and evaluation.
 
     Raises:
         RuntimeError: if a package is missing or too old.
-        SystemExit: if there are no weights or the data cannot be used.
+        SystemExit: if there are no weights.
     """
-    require_packages(Path(bundle_root) / "configs" / "metadata.json")
+    require_packages(metadata)
     if not Path(weights).is_file():
-        sys.exit(f"Expected trained weights at {weights}, found none; train first, or pass --ckpt_dir.")
-    stop_if_invalid(sections, range(num_classes))
+        sys.exit(f"Expected trained weights at {weights}, found none; train the bundle first.")
 
 
 def local_device() -> torch.device:
@@ -103,34 +102,54 @@ def start_distributed(device: torch.device) -> None:
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
-def stop_if_invalid(sections: Mapping[str, Sequence[Mapping[str, Any]]], labels: Collection[int]) -> None:
-    """Leave with exit code 1 and one line for each problem of the data, if there is one."""
+def stop_if_invalid(datalist: str | Path, sections: Mapping[str, Items], num_classes: int) -> None:
+    """Leave with exit code 1 and one line for each problem of the data, if there is one.
+
+    The files of ``sections`` are read. A datalist that exists must have ``num_classes`` classes,
+    and none of its test patients may be among ``sections``; their files are not read.
+    """
+    problems = []
+    if Path(datalist).is_file():
+        logger.info(f"data: {read_datalist(datalist)['name']}")
+        labels = read_labels(datalist)
+        if len(labels) != num_classes:
+            problems.append(
+                f"{datalist}: Expected {num_classes} classes, as num_classes says, got {len(labels)}: "
+                f"{', '.join(labels.values())}; pass --num_classes {len(labels)} or prepare the data anew."
+            )
+        if "test" not in sections:
+            entries, _ = parse_entries({**sections, "test": read_items(datalist, "test")})
+            problems += [message for _, message in overlap_problems(entries)]
     try:
-        require_valid(sections, labels=labels)
+        require_valid(sections, labels=range(num_classes))
     except DataError as error:
-        sys.exit(f"{error}\nThe data cannot be used as it is; nothing was trained or written.")
+        problems += [line for line in str(error).splitlines() if line not in problems]
+    if problems:
+        problems.append("The data cannot be used as it is; nothing was trained or written.")
+        sys.exit("\n".join(problems))
 
 
-def read_items(
-    datalist: str | Path, *sections: str, first_available: bool = False, missing_ok: bool = False
-) -> list[dict[str, Any]]:
+def read_items(datalist: str | Path, *sections: str, first_available: bool = False) -> list[dict[str, Any]]:
     """``monai_ext.data.items`` for expressions in a config: a problem ends the program with one line.
 
     Args:
         datalist: the JSON file.
         sections: lists to read, of ``training``, ``validation`` and ``test``.
         first_available: take the first list that is not empty instead of all.
-        missing_ok: give an empty list if there is no such file, as where MONAI Label brings the items itself.
 
     Raises:
         SystemExit: if there is no such file, or it is not a datalist.
     """
-    if missing_ok and not Path(datalist).is_file():
-        return []
     try:
         return items(datalist, *sections, first_available=first_available)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
+
+
+def items_to_score(datalist: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """The test list of a datalist, or its validation list where that is empty, under its name."""
+    section = "test" if read_items(datalist, "test") else "validation"
+    return {section: read_items(datalist, section)}
 
 
 def read_labels(datalist: str | Path) -> dict[str, str]:
@@ -150,7 +169,7 @@ def find_images(place: str | Path) -> list[dict[str, str]]:
         place: a file that MONAI can read, or a folder.
 
     Raises:
-        SystemExit: if there is nothing to segment.
+        SystemExit: if there is nothing to segment, or two files would be saved under one name.
     """
     place = Path(place)
     files = [place] if place.is_file() else sorted([*place.glob("*.nii.gz"), *place.glob("*.nii")])
@@ -158,4 +177,7 @@ def find_images(place: str | Path) -> list[dict[str, str]]:
         sys.exit(
             f"Expected an image or a folder of .nii.gz or .nii files at {place}, found none; set --input."
         )
-    return [{IMAGE: str(file), CASE: file.name.split(".nii")[0]} for file in files]
+    names = [file.name.removesuffix(".gz").removesuffix(".nii") for file in files]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        sys.exit(f"Expected one file for each name in {place}, found {', '.join(twice)} as .nii and .nii.gz.")
+    return [{IMAGE: str(file), CASE: name} for file, name in zip(files, names, strict=True)]

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from monai_ext.data.datalist import read_datalist
 from monai_ext.data.phantom_files import write_heart_phantoms
+from monai_ext.data.preparation import DATALIST, SPLIT_FILE
 from monai_ext.report import Predictor, write_sheet
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -36,7 +38,6 @@ DEMOS = {
         write_heart_phantoms, ("datasets/acdc/prepare.py", "--full", "3", "--seed", "0")
     ),
 }
-PHANTOM_NOTE = "Computer-made phantoms: no result on them says anything about patients."
 
 
 def run_demo(bundle: str, data: Path | None, out: Path) -> Path:
@@ -52,75 +53,62 @@ def run_demo(bundle: str, data: Path | None, out: Path) -> Path:
     """
     if bundle not in DEMOS:
         sys.exit(f"Expected a bundle among {', '.join(sorted(DEMOS))}, got {bundle!r}.")
+    make_room(data, out)
+    demo, say = DEMOS[bundle], Console().rule
+    root, prepared = out / "bundle", out / "data"
+    shutil.copytree(
+        REPOSITORY / "bundles" / bundle, root, ignore=shutil.ignore_patterns("*.pt", "*.ts", "eval", "cache")
+    )
+    if data is None:
+        say("1/5 phantoms")
+    raw = demo.phantoms(out / "raw") if data is None else data.resolve()
+    say("2/5 labels and datalist")
+    script, *options = demo.prepare
+    if not (raw / SPLIT_FILE).is_file():
+        options += ["--split", "70/10/20"]
+    python([str(REPOSITORY / script), "--raw", str(raw), "--out", str(prepared), *options], root)
+    say("3/5 training")
+    python(bundle_command("run", files("train", "demo"), dataset_dir=prepared), root)
+    say("4/5 evaluation and export")
+    python(bundle_command("run", files("train", "evaluate"), dataset_dir=prepared), root)
+    places = {"filepath": root / "models" / "model.ts", "ckpt_file": root / "models" / "model.pt"}
+    named = {"net_id": "network_def", "meta_file": "configs/metadata.json"}
+    python(bundle_command("ckpt_export", "configs/inference.yaml", **named, **places), root)
+    say("5/5 picture")
+    picture = write_sheet(Predictor(root, prepared), prepared / DATALIST, out / "sheet.png")
+    tell(root, picture, read_datalist(prepared / DATALIST)["name"])
+    return picture
+
+
+def make_room(data: Path | None, out: Path) -> None:
+    """Make an empty folder for the demo; end the program rather than touch anybody's data."""
     if data is not None and not data.is_dir():
         sys.exit(f"Expected a folder of raw data at {data}, found none; check DATA.")
+    if data is not None and (data.resolve().is_relative_to(out) or out.is_relative_to(data.resolve())):
+        sys.exit(
+            f"Expected the data apart from the demo's folder, got {data} and {out}; choose another --out."
+        )
     if out.exists() and any(out.iterdir()) and not (out / ".demo").exists():
         sys.exit(
-            f"Expected an empty folder or an earlier demo at {out}, got other files; choose one with --out."
+            f"Expected an empty folder or an earlier demo at {out}, got other files; choose another --out."
         )
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     (out / ".demo").touch()
-    root, prepared = out / "bundle", out / "data"
-    shutil.copytree(
-        REPOSITORY / "bundles" / bundle, root, ignore=shutil.ignore_patterns("*.pt", "*.ts", "eval")
-    )
-    demo, say = DEMOS[bundle], Console().rule
-    if data is None:
-        say("1/5 phantoms")
-        raw = demo.phantoms(out / "raw")
-    else:
-        raw = data.resolve()
-    say("2/5 labels and datalist")
-    script, *options = demo.prepare
-    step([str(REPOSITORY / script), "--raw", str(raw), "--out", str(prepared), *options], root)
-    dataset = ["--dataset_dir", str(prepared)]
-    say("3/5 training")
-    step(
-        [
-            "-m",
-            "monai.bundle",
-            "run",
-            "--config_file",
-            "['configs/train.yaml','configs/demo.yaml']",
-            *dataset,
-        ],
-        root,
-    )
-    say("4/5 evaluation and export")
-    step(
-        [
-            "-m",
-            "monai.bundle",
-            "run",
-            "--config_file",
-            "['configs/train.yaml','configs/evaluate.yaml']",
-            *dataset,
-        ],
-        root,
-    )
-    step(export_command(root), root)
-    say("5/5 picture")
-    note = PHANTOM_NOTE if data is None else f"{bundle}, {data}"
-    picture = write_sheet(Predictor(root, prepared), prepared / "datalist.json", out / "sheet.png", note=note)
-    tell(root, picture, data is None)
-    return picture
 
 
-def export_command(root: Path) -> list[str]:
-    """Words of MONAI's command that writes ``models/model.ts``."""
-    models = root / "models"
-    options = {
-        "net_id": "network_def",
-        "config_file": "configs/inference.yaml",
-        "meta_file": "configs/metadata.json",
-    }
-    words = [word for key, value in options.items() for word in (f"--{key}", value)]
-    paths = ["--filepath", str(models / "model.ts"), "--ckpt_file", str(models / "model.pt")]
-    return ["-m", "monai.bundle", "ckpt_export", *words, *paths]
+def files(*names: str) -> str:
+    """The value of ``--config_file`` for some of a bundle's configurations, in this order."""
+    return str([f"configs/{name}.yaml" for name in names])
 
 
-def step(words: list[str], folder: Path) -> None:
+def bundle_command(action: str, config_file: str, **options: object) -> list[str]:
+    """Words of ``python -m monai.bundle ACTION``."""
+    words = ["-m", "monai.bundle", action, "--config_file", config_file]
+    return words + [word for key, value in options.items() for word in (f"--{key}", str(value))]
+
+
+def python(words: list[str], folder: Path) -> None:
     """Run Python with these words in the folder; end the program if it fails."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", *words], cwd=folder, env={**os.environ, **CALM_THREADS}
@@ -129,18 +117,17 @@ def step(words: list[str], folder: Path) -> None:
         sys.exit(f"The demo stopped, since this step failed: python {' '.join(words)}")
 
 
-def tell(root: Path, picture: Path, phantoms: bool) -> None:
-    """Print what came out and where it is."""
+def tell(root: Path, picture: Path, data: str) -> None:
+    """Print what came out, on what data, and where it is."""
     summary = json.loads((root / "eval" / "summary.json").read_text(encoding="utf-8"))
     console = Console()
     console.rule("done")
+    console.print(f"data: {data}")
     for name, part in {"student": summary, "teacher": summary.get("teacher")}.items():
-        if part:
+        if part and part["mean"]["dice"] is not None:
             dice, distance = part["mean"]["dice"], part["mean"]["hd95"]
             console.print(
                 f"{name}: mean Dice {dice:.3f}, HD95 {distance:.1f} {summary['unit']}, unseen cases"
             )
-    if phantoms:
-        console.print(PHANTOM_NOTE)
-    console.print(f"exported network: {root / 'models' / 'model.ts'}")
+    console.print(f"exported network: {root / 'models' / 'model.ts'}", soft_wrap=True)
     console.print(f"picture: {picture.resolve()}", soft_wrap=True)

@@ -12,7 +12,6 @@ from matplotlib.colors import ListedColormap
 from monai.bundle import ConfigParser
 from monai.data import decollate_batch
 from monai.transforms import LoadImage
-from torch import Tensor
 
 from monai_ext.data.datalist import read_datalist
 from monai_ext.keys import CASE, IMAGE, LABEL, PRED, REFERENCE, SUPERVISION, UNLABELED, Supervision
@@ -59,18 +58,12 @@ class Predictor:
         data = self.preprocessing(dict(item))
         with torch.no_grad():
             pred = self.inferer(data[IMAGE][None].to(self.device), self.network)
-        data = self.postprocessing({**data, PRED: decollate_batch(pred)[0].cpu()})
-        same_space = [
-            key
-            for key, value in data.items()
-            if isinstance(value, Tensor) and key not in (IMAGE, LABEL) and value.shape == data[LABEL].shape
-        ]
-        return {key: np.asarray(data[key][0]) for key in sorted(same_space, key=lambda key: key == PRED)}
+        done = self.postprocessing({**data, PRED: decollate_batch(pred)[0].cpu()})
+        made = sorted(done.keys() - data.keys(), key=lambda key: key == PRED)
+        return {key: np.asarray(done[key][0]) for key in made}
 
 
-def write_sheet(
-    predictor: Predictor, datalist: Path, out: Path, taught: int = 2, unseen: int = 3, note: str = ""
-) -> Path:
+def write_sheet(predictor: Predictor, datalist: Path, out: Path, taught: int = 2, unseen: int = 4) -> Path:
     """Draw image, weak label, every prediction and the truth, one case a row.
 
     The first rows are weakly labeled training cases that name a ``reference``, the others are test cases
@@ -83,7 +76,6 @@ def write_sheet(
         out: the PNG file to write.
         taught: number of training cases.
         unseen: number of unseen cases.
-        note: a line under the title, such as what kind of data this is.
 
     Returns:
         ``out``.
@@ -109,7 +101,7 @@ def write_sheet(
         if given is None:
             row[1].text(0.5, 0.5, "none", color="white", ha="center", transform=row[1].transAxes)
         row[0].set_ylabel(name, fontsize=8)
-    figure.suptitle(note, fontsize=9)
+    figure.suptitle(content["name"], fontsize=9)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
     plt.close(figure)

@@ -97,13 +97,13 @@ def test_a_broken_datalist_ends_the_program_with_one_line(tmp_path):
 
 
 def test_valid_data_pass(case):
-    bundle.stop_if_invalid({"training": [case("a")], "validation": [case("b")]}, range(2))
+    bundle.stop_if_invalid("none.json", {"training": [case("a")], "validation": [case("b")]}, 2)
 
 
 def test_invalid_data_end_the_program_and_every_problem_is_named(case):
     bad = case("bad", highest=3)
     missing = {IMAGE: "/nowhere/image.nii.gz", "supervision": "none"}
-    message = message_of(bundle.stop_if_invalid, {"training": [case("a"), bad, missing]}, range(2))
+    message = message_of(bundle.stop_if_invalid, "none.json", {"training": [case("a"), bad, missing]}, 2)
     assert "training[1] (bad)" in message and "training[2]" in message and "training[0]" not in message
     assert message.endswith("The data cannot be used as it is; nothing was trained or written.")
 
@@ -111,23 +111,57 @@ def test_invalid_data_end_the_program_and_every_problem_is_named(case):
 def test_preparing_seeds_and_checks(metadata, case):
     numbers = []
     for seed in (3, 3, 4):
-        bundle.prepare_training(metadata(), {"training": [case()]}, num_classes=2, seed=seed)
+        bundle.prepare_training(metadata(), "", {"training": [case()]}, num_classes=2, seed=seed)
         numbers.append(torch.rand(1).item())
     assert numbers[0] == numbers[1] != numbers[2]
     with pytest.raises(RuntimeError, match=r"monai >= 99"):
-        bundle.prepare_training(metadata(monai="99"), {"training": [case()]}, num_classes=2)
-    message_of(bundle.prepare_training, metadata(), {"training": [case(highest=2)]}, num_classes=2)
+        bundle.prepare_training(metadata(monai="99"), "", {"training": [case()]}, num_classes=2)
+    message_of(bundle.prepare_training, metadata(), "", {"training": [case(highest=2)]}, num_classes=2)
 
 
-def test_evaluation_needs_weights(tmp_path, metadata, case):
-    (tmp_path / "configs").mkdir()
-    metadata().rename(tmp_path / "configs" / "metadata.json")
-    weights, sections = tmp_path / "model.pt", {"validation": [case()]}
-    message = message_of(bundle.prepare_evaluation, tmp_path, sections, 2, weights)
+def test_inference_needs_weights(tmp_path, metadata):
+    weights = tmp_path / "model.pt"
+    message = message_of(bundle.prepare_inference, metadata(), weights)
     assert f"Expected trained weights at {weights}, found none" in message
     weights.touch()
-    bundle.prepare_evaluation(tmp_path, sections, 2, weights)
-    message_of(bundle.prepare_evaluation, tmp_path, {"validation": [case(highest=2)]}, 2, weights)
+    bundle.prepare_inference(metadata(), weights)
+
+
+@pytest.fixture
+def datalist(tmp_path, case):
+    path = tmp_path / "datalist.json"
+    lists = {"training": [case("a")], "test": [case("b")]}
+    write_datalist(path, name="x", labels={0: "background", 1: "heart"}, **lists)
+    return path
+
+
+def test_says_that_the_datalist_has_other_classes(datalist, case):
+    message = message_of(bundle.stop_if_invalid, datalist, {"training": [case("a")]}, 4)
+    assert f"{datalist}: Expected 4 classes, as num_classes says, got 2: background, heart" in message
+
+
+def test_a_test_patient_may_not_be_trained_on(datalist, case):
+    bundle.stop_if_invalid(datalist, {"training": [case("a")]}, 2)
+    message = message_of(bundle.stop_if_invalid, datalist, {"training": [case("b")]}, 2)
+    assert "training[0] (b)" in message and "test[0] (b)" in message
+
+
+def test_the_test_list_is_scored_if_there_is_one(datalist):
+    assert [(s, [i[CASE] for i in v]) for s, v in bundle.items_to_score(datalist).items()] == [
+        ("test", ["b"])
+    ]
+
+
+def test_our_own_package_is_never_looked_for_on_a_registry(metadata):
+    with pytest.raises(RuntimeError, match=r"pip install -e \. in a clone") as caught:
+        bundle.require_packages(metadata(**{"monai-ext": "99"}))
+    assert "'monai-ext" not in str(caught.value)
+
+
+def test_two_files_that_would_be_saved_under_one_name_are_refused(tmp_path):
+    (tmp_path / "a.nii").touch()
+    (tmp_path / "a.nii.gz").touch()
+    assert "one file for each name" in message_of(bundle.find_images, tmp_path)
 
 
 def test_images_are_found_in_a_folder_or_named(tmp_path, case):

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from monai_ext.data import preparation as prep
-from monai_ext.data.datalist import nested_subset, write_datalist
+from monai_ext.data.datalist import dataset_name, nested_subset, write_datalist
 from monai_ext.data.image_files import read_volume
 from monai_ext.keys import CASE, IMAGE, LABEL, PATIENT, REFERENCE, SUPERVISION, UNLABELED, Supervision
 from monai_ext.transforms.weak_labels import scribble_label, weak_label
@@ -139,7 +139,7 @@ def prepare_frame(
             label = task.relabel(prep.without_contradictions(drawn, truth, path, MAX_CONTRADICTION))
         else:
             classes = [k for k in task.labels if k > 0]
-            label = weak_label(label, classes, weak.strategy, seed, frame.case, *weak[1:])
+            label = weak_label(label, classes, seed=seed, case=frame.case, **weak._asdict())
     prep.write_label(out / item[LABEL], label, image.path)
     shutil.copyfile(image.path, out / item[IMAGE])
     share = float((label != UNLABELED).mean())
@@ -167,11 +167,11 @@ def find_frames(raw: Path, split: str | None, full: str, seed: int, scribbles: b
 
 
 def prepare(
-    frames: list[Frame], out: Path, task: str, weak: Weak, seed: int, unit: str
+    frames: list[Frame], out: Path, task: str, weak: Weak, seed: int, unit: str, name: str
 ) -> list[prep.Prepared]:
     """Write the files of all frames and the datalist."""
-    for name in ("images", "labels", "reference"):
-        (out / name).mkdir()
+    for folder in ("images", "labels", "reference"):
+        (out / folder).mkdir()
     items: dict[str, list[dict[str, Any]]] = {"training": [], "validation": [], "test": []}
     cases = []
     for frame in track(frames, "ACDC", console=Console(stderr=True), transient=True):
@@ -187,7 +187,7 @@ def prepare(
     options = ", ".join(f"{key} {value}" for key, value in weak._asdict().items())
     made = f"ACDC, task {task}, seed {seed}; full masks in training: {', '.join(full) or 'none'}; {options}"
     labels = TASKS[task].labels
-    write_datalist(out / prep.DATALIST, name="ACDC", labels=labels, unit=unit, description=made, **items)
+    write_datalist(out / prep.DATALIST, name=name, labels=labels, unit=unit, description=made, **items)
     return cases
 
 
@@ -231,7 +231,9 @@ def main(
             )
         with prep.staged_folder(out, overwrite) as staged:
             frames = find_frames(raw, split, full, seed, weak == "scribble")
-            cases = prepare(frames, staged, task, options, seed, "voxel" if spacing_unknown else "mm")
+            unit = "voxel" if spacing_unknown else "mm"
+            name = dataset_name(raw, "ACDC")
+            cases = prepare(frames, staged, task, options, seed, unit, name)
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code=1) from None

@@ -31,6 +31,17 @@ _PATHS = (IMAGE, LABEL, REFERENCE)
 _MASKED = {Supervision.FULL, Supervision.PARTIAL, Supervision.NOISY}
 
 
+PHANTOM_FILE = "PHANTOM.txt"
+"""Lies in every folder of computer-made images, so that nobody takes a result on them for a clinical one."""
+
+
+def dataset_name(raw: Path, name: str) -> str:
+    """Name of the data in ``raw`` for people: ``name``, or what it imitates if it is computer-made."""
+    if not (raw / PHANTOM_FILE).is_file():
+        return name
+    return f"{name}-like phantoms, computer-made: no result on them says anything about patients"
+
+
 def write_datalist(
     path: str | Path,
     *,
@@ -181,7 +192,8 @@ def split_patients(patients: Iterable[str], fractions: Sequence[float], seed: in
     if not 2 <= len(fractions) <= 3 or min(fractions) < 0 or not 0 < sum(fractions) < float("inf"):
         raise ValueError(f"Expected two or three shares >= 0 such as 70, 10, 20, got {tuple(fractions)}.")
     names = sorted(set(patients))
-    wanted = np.array([*fractions, 0][:3], dtype=float) / sum(fractions) * len(names)
+    shares = np.array([*fractions, 0][:3], dtype=float) / sum(fractions)
+    wanted = np.round(shares * len(names), 9)  # 30:66 and 0.30:0.66 give the same split
     least = (wanted > 0).astype(int)
     if least.sum() > len(names):
         raise ValueError(

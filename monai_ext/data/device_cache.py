@@ -5,6 +5,7 @@ import os
 import pickle
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from monai_ext.keys import IMAGE, LABEL, SUPERVISION, UNLABELED, Supervision
 logger = logging.getLogger(__name__)
 
 GIGABYTE = 1e9
+HOST = torch.device("cpu")
 
 
 class DeviceCache(Dataset):
@@ -28,8 +30,9 @@ class DeviceCache(Dataset):
 
     The deterministic transforms run once per item. What they give is kept as float16 images and uint8 labels
     on ``device`` if it fits into the budget, else in host memory, else on disk (by MONAI's
-    ``PersistentDataset``); a log line says which and why. An entry of the set is one slice (2D networks) or
-    one volume, of which every batch takes another random patch (3D networks).
+    ``PersistentDataset``, anew where an item, its files or the transforms changed); a log line says which and
+    why. It shows while reading: what is loaded moves on when a budget is exceeded. An entry of the set is one
+    slice (2D networks) or one volume, of which every batch takes another random patch (3D networks).
 
     Args:
         data: items with ``image``, optionally ``label`` and ``supervision`` ("full" where it is missing).
@@ -37,14 +40,15 @@ class DeviceCache(Dataset):
         device: where batches are wanted.
         patch_size: None for 2D networks: entries are the slices along the last axis, all of equal size.
             Three sizes in voxels for 3D networks; smaller volumes are padded, with 255 in labels.
-        device_budget_gb: GB that may be kept on ``device``; default ``free_gb``, as for the host.
-        host_budget_gb: GB that may be kept in host memory.
+        device_budget_gb: GB that may be kept on ``device``; default ``free_gb``, as for the host. Slices pass
+            through host memory on their way to the device, so its budget holds for them as well.
+        host_budget_gb: GB that may be kept in host memory, by this process.
         cache_dir: folder of the cache on disk; needed only if neither memory suffices.
         progress: whether to show a progress bar while reading.
 
     Raises:
-        ValueError: if ``data`` is empty, no memory suffices and ``cache_dir`` is None, or the slices for a 2D
-            network are not all of one size.
+        ValueError: if ``data`` is empty, an image is not finite in float16, no memory suffices and
+            ``cache_dir`` is None, or the slices for a 2D network are not all of one size.
     """
 
     def __init__(
@@ -66,40 +70,65 @@ class DeviceCache(Dataset):
         self.device = torch.device(device)
         self.patch_size = None if patch_size is None else tuple(patch_size)
         self._read = Reader(transform)
-        self.storage = self._choose_storage(device_budget_gb, host_budget_gb)
-        self._volumes = self._load_volumes(cache_dir, progress)
+        self._load(device_budget_gb, host_budget_gb, cache_dir, progress)
         self._index()
 
-    def _choose_storage(self, device_budget_gb: float | None, host_budget_gb: float | None) -> str:
-        image, label = self._read(self.data[0])
-        need = len(self.data) * (image.nbytes + label.nbytes) / GIGABYTE
+    def _load(
+        self,
+        device_budget_gb: float | None,
+        host_budget_gb: float | None,
+        cache_dir: str | None,
+        progress: bool,
+    ) -> None:
+        """Read all volumes into the first storage that holds them, and say which it is."""
+        on_host = free_gb(HOST) if host_budget_gb is None else host_budget_gb
         on_device = free_gb(self.device) if device_budget_gb is None else device_budget_gb
-        on_host = free_gb(torch.device("cpu")) if host_budget_gb is None else host_budget_gb
-        storage = "device" if need <= on_device else "host" if need <= on_host else "disk"
-        place = {"device": str(self.device), "host": "host memory", "disk": "disk"}[storage]
-        logger.info(
-            f"training set: {len(self.data)} volumes, about {need:.2f} GB, kept on {place} "
-            f"(budgets: {on_device:.2f} GB on {self.device}, {on_host:.2f} GB in host memory)"
-        )
-        return storage
-
-    def _load_volumes(self, cache_dir: str | None, progress: bool) -> Sequence[tuple[Tensor, Tensor]]:
-        source: Any = self.data
+        if self.patch_size is None:  # slices wait in host memory until they are stacked on the device
+            on_device = min(on_device, on_host)
+        budgets = f"{on_device:.2f} GB on {self.device}, {on_host:.2f} GB in host memory"
+        self._volumes: Sequence[tuple[Tensor, Tensor]]
+        self.storage, self._volumes = self._load_to_memory(on_device, on_host, progress)
         if self.storage == "disk":
-            if cache_dir is None:
-                raise ValueError(
-                    "Expected cache_dir, since the training set exceeds both memory budgets, got None."
-                )
-            source = PersistentDataset(self.data, self._read, cache_dir, hash_transform=content_hash)
-        place = self.device if self.storage == "device" and self.patch_size else torch.device("cpu")
-        self._shapes: list[tuple[int, ...]] = []
-        volumes = []
-        for item in tqdm(source, desc="reading training set", unit="volume", disable=not progress):
-            image, label = item if self.storage == "disk" else self._read(item)
-            self._shapes.append(tuple(image.shape))
-            if self.storage != "disk":
-                volumes.append((image.to(place), label.to(place)))
-        return source if self.storage == "disk" else volumes
+            self._volumes = self._open_on_disk(cache_dir, budgets)
+        shown = progress and self.storage == "disk"
+        volumes = tqdm(self._volumes, desc="caching training set on disk", unit="volume", disable=not shown)
+        sizes = [(tuple(image.shape), image.nbytes + label.nbytes) for image, label in volumes]
+        self._shapes = [shape for shape, _ in sizes]
+        place = {"device": str(self.device), "host": "host memory", "disk": "disk"}[self.storage]
+        reason = {"device": "within", "host": "beyond the first of", "disk": "beyond"}[self.storage]
+        logger.info(
+            f"training set: {len(self.data)} volumes, {sum(n for _, n in sizes) / GIGABYTE:.2f} GB, "
+            f"kept on {place}, {reason} the budgets ({budgets})"
+        )
+
+    def _load_to_memory(
+        self, on_device: float, on_host: float, progress: bool
+    ) -> tuple[str, list[tuple[Tensor, Tensor]]]:
+        """Read to the device; move to host memory, then give up for the disk, as the budgets are exceeded."""
+        place = HOST if self.patch_size is None else self.device
+        storage, used = "device", 0
+        volumes: list[tuple[Tensor, Tensor]] = []
+        for item in tqdm(self.data, desc="reading training set", unit="volume", disable=not progress):
+            image, label = self._read(item)
+            used += image.nbytes + label.nbytes
+            need = used / GIGABYTE
+            if need > on_device and storage == "device":
+                storage, place = "host", HOST
+                volumes = [(i.to(place), k.to(place)) for i, k in volumes]
+            if need > on_host and storage == "host":
+                return "disk", []
+            volumes.append((image.to(place), label.to(place)))
+        return storage, volumes
+
+    def _open_on_disk(self, cache_dir: str | None, budgets: str) -> Any:
+        """The set as MONAI keeps it on disk, under names that change with items, files and transforms."""
+        if cache_dir is None:
+            raise ValueError(
+                "Expected cache_dir, since the training set exceeds both memory budgets "
+                f"({budgets}), got None; name a folder."
+            )
+        known = [{**item, "files": file_states(item)} for item in self.data]
+        return PersistentDataset(known, self._read, cache_dir, hash_transform=content_hash)
 
     def _index(self) -> None:
         """Make the table of entries, and stack the slices if they are in memory."""
@@ -118,7 +147,7 @@ class DeviceCache(Dataset):
                 f"Expected slices of one size, got {sorted(sizes)}; resize or crop in the transform."
             )
         if self.storage != "disk":
-            place = self.device if self.storage == "device" else torch.device("cpu")
+            place = self.device if self.storage == "device" else HOST
             images, labels = ([volume[i] for volume in self._volumes] for i in range(2))
             self._volumes = []  # so that `stack_slices` frees each volume once it is copied
             self._stacked = stack_slices(images, place), stack_slices(labels, place)
@@ -184,6 +213,12 @@ class Reader(Transform):
     def __call__(self, item: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         done: Any = apply_transform(self.transform, dict(item))
         image = plain(done[IMAGE]).half()
+        if not image.isfinite().all():
+            largest = float(plain(done[IMAGE]).abs().max())
+            raise ValueError(
+                f"Expected finite intensities of at most 65504 (float16) after the transforms, got {largest:g} "
+                f"in {item[IMAGE]}; scale them in the transforms."
+            )
         if LABEL not in done:
             return image, torch.full((1, *image.shape[1:]), UNLABELED, dtype=torch.uint8)
         label = plain(done[LABEL]).to(torch.uint8)
@@ -193,6 +228,14 @@ class Reader(Transform):
                 f"{tuple(label.shape)} for {item[IMAGE]}; resize both."
             )
         return image, label
+
+
+def file_states(item: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Size in bytes and time of change of each file of an item, which tell a rewritten file from the old."""
+    values = [item[key] for key in (IMAGE, LABEL) if key in item]
+    paths = [path for value in values for path in (value if isinstance(value, list | tuple) else [value])]
+    found = [Path(path).stat() for path in paths if isinstance(path, str | os.PathLike)]
+    return [(state.st_size, state.st_mtime_ns) for state in found]
 
 
 def content_hash(readers: Sequence[Reader]) -> bytes:
@@ -228,9 +271,21 @@ def plain(data: Any) -> Tensor:
 
 
 def free_gb(device: torch.device) -> float:
-    """GB that a cache may take on the device: 60 % of a GPU's free memory, half of the machine's memory."""
+    """GB that a cache may take: 60 % of a GPU's free memory, or half of the machine's available memory.
+
+    The latter is shared by the processes that ``torchrun`` started on this machine (``LOCAL_WORLD_SIZE``).
+    """
     if device.type == "cuda":
         return 0.6 * torch.cuda.mem_get_info(device)[0] / GIGABYTE
-    if not hasattr(os, "sysconf"):
-        return 4.0
-    return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIGABYTE
+    return 0.5 * available_bytes() / int(os.environ.get("LOCAL_WORLD_SIZE", 1)) / GIGABYTE
+
+
+def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> float:
+    """Memory that is not in use, where the system tells it; else all of the machine's; else 8 GB."""
+    if meminfo.is_file():
+        fields = dict(line.split(":") for line in meminfo.read_text(encoding="ascii").splitlines())
+        if "MemAvailable" in fields:
+            return 1024 * float(fields["MemAvailable"].split()[0])  # stated in kB, which are KiB
+    if hasattr(os, "sysconf"):
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return 8 * GIGABYTE

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
+from monai_ext.data.datalist import PHANTOM_FILE
 from monai_ext.data.phantom_anatomy import draw_patient
 from monai_ext.data.phantoms import (
     BACKGROUND,
@@ -23,7 +24,7 @@ from monai_ext.data.phantoms import (
 
 NOT_ANNOTATED = 4
 """Value of a voxel without a stroke in ACDC's scribble files (in a batch it becomes `keys.UNLABELED`)."""
-_README = """Computer-made hearts (phantoms), not patients.
+_NOTE = """Computer-made hearts (phantoms), not patients.
 
 Every image here was drawn by a program, monai_ext/data/phantoms.py, from random numbers. The folders copy the
 layout of the ACDC challenge so that the same code reads both, and the disease groups in Info.cfg only name
@@ -36,7 +37,7 @@ def write_heart_phantoms(root: Path, patients: int = 24, seed: int = 0) -> Path:
 
     For each patient: ``patientNNN/patientNNN_frameFF.nii.gz``, the same with ``_gt`` (label) and
     ``_scribble`` (strokes: class values, 4 where nobody drew), and ``Info.cfg``. Beside them ``split.csv``
-    (columns patient and split, about 2/3 training, 1/6 validation, 1/6 test) and ``README.txt``. Files of
+    (columns patient and split, about 2/3 training, 1/6 validation, 1/6 test) and ``PHANTOM.txt``. Files of
     the same name are replaced, others are left alone.
 
     Args:
@@ -64,7 +65,7 @@ def write_heart_phantoms(root: Path, patients: int = 24, seed: int = 0) -> Path:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["patient", "split"])
         writer.writerows([name, parts[place]] for name, place in zip(names, order, strict=True))
-    (root / "README.txt").write_text(_README)
+    (root / PHANTOM_FILE).write_text(_NOTE)
     return root
 
 

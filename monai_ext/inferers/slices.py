@@ -18,14 +18,14 @@ class SliceBatchInferer(Inferer):
 
     Args:
         batch_size: slices per forward pass, over all volumes of the batch.
-        autocast: whether to run in bfloat16.
+        autocast: whether to run in bfloat16; None: where the device computes in it by itself.
 
     Shape:
         - inputs: :math:`(B, M, H, W, D)`.
         - returns: :math:`(B, *C, H, W, D)` float32, where the network gives :math:`(N, *C, H, W)`.
     """
 
-    def __init__(self, batch_size: int = 16, autocast: bool = True) -> None:
+    def __init__(self, batch_size: int = 16, autocast: bool | None = None) -> None:
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"Expected batch_size >= 1, got {batch_size}.")

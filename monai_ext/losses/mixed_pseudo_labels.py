@@ -37,8 +37,8 @@ class MixedPseudoLabelLoss(nn.Module):
     Args:
         lambda_pseudo: :math:`\lambda \ge 0`; 0.5 is the value in the authors' code.
         generator: CPU generator of :math:`\beta`; None takes torch's global one.
-        reduction_per: mean of the cross-entropy over the labeled voxels of the batch or of each image. With full
-            masks and few marks in one batch, "image" keeps the masks from drowning the marks.
+        reduction_per: mean of the cross-entropy over the labeled voxels of the batch or of each image.
+            With full masks and few marks in one batch, "image" keeps the masks from drowning the marks.
 
     Attributes:
         ramp: :math:`\rho \ge 0`, a plain float that a ramp-up handler sets.

@@ -84,9 +84,9 @@ class MixedSupervisionLoss(nn.Module):
 
     def __init__(
         self,
-        lambda_partial: float = 0.1,
-        lambda_kd: float = 50.0,
-        lambda_entropy: float = 1.0,
+        lambda_partial: float = 1.0,
+        lambda_kd: float = 5.0,
+        lambda_entropy: float = 0.1,
         detach_teacher: bool = True,
         student_on_strong: bool = False,
         coupling: Coupling = "kl",

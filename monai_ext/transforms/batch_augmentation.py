@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -137,7 +138,7 @@ class BatchAugmentation:
         square = isotropic(drawn.affine, space).to(device)
         grid = affine_grid(square, [len(image), 1, *space], align_corners=False)
         if drawn.displacement is not None:
-            grid = grid + smooth_field(drawn.displacement, space).to(device).movedim(1, -1)
+            grid = grid + smooth_field(drawn.displacement.to(device), space).movedim(1, -1)
         image_moved = grid_sample(image.float(), grid, align_corners=False).to(image.dtype)
         shifted = UNLABELED - label.float()  # 0, which is what comes in from outside, stands for UNLABELED
         label_moved = UNLABELED - grid_sample(shifted, grid, mode="nearest", align_corners=False).round()
@@ -177,13 +178,18 @@ def affine_maps(angle: Tensor, zoom: Tensor, signs: Tensor, shift: Tensor) -> Te
 
 
 def smooth_field(control: Tensor, space: Sequence[int]) -> Tensor:
-    """Cubic interpolation of a field (B, C, *P) at control points to (B, C, *S), axis by axis."""
+    """Cubic interpolation of a field (B, C, *P) at control points to (B, C, *S), axis by axis, on its device."""
     for size in space:
-        points = control.shape[2]
-        unit = torch.eye(points)[None, None]
-        basis = interpolate(unit, size=(points, size), mode="bicubic", align_corners=True)[0, 0]  # (P, S)
+        basis = cubic_basis(control.shape[2], size, control.device)
         control = torch.tensordot(control, basis, dims=([2], [0]))  # the new axis becomes the last
     return control
+
+
+@lru_cache
+def cubic_basis(points: int, size: int, device: torch.device) -> Tensor:
+    """Weight (P, S) of each control point at each voxel of an axis; made once, so do not change it in place."""
+    unit = torch.eye(points, device=device)[None, None]
+    return interpolate(unit, size=(points, size), mode="bicubic", align_corners=True)[0, 0]
 
 
 def isotropic(affine: Tensor, space: Sequence[int]) -> Tensor:

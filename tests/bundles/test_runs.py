@@ -17,6 +17,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning"
 @pytest.mark.parametrize("kind", ["train", "infer"])
 def test_every_property_that_monai_looks_up_is_there(bundle, data, kind, monkeypatch):
     monkeypatch.chdir(bundle.root)
+    bundle.models.mkdir(exist_ok=True)
+    (bundle.models / "model.pt").touch()  # without weights, inference says so and ends
     files, options = bundle.options(kind, **({"input": str(data / "images")} if kind == "infer" else {}))
     workflow = ConfigWorkflow(files, workflow_type=kind, logging_file=False, **options)
     workflow.initialize()
@@ -79,7 +81,7 @@ def test_evaluation_falls_back_to_the_validation_list_and_leaves_the_weights(
 
 
 def test_evaluation_without_weights_says_so(bundle):
-    with pytest.raises(SystemExit, match=r"Expected trained weights at .*model.pt, found none; train first"):
+    with pytest.raises(SystemExit, match=r"Expected trained weights at .*model.pt, found none; train the"):
         bundle.run("evaluate")
 
 

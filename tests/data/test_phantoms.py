@@ -55,7 +55,7 @@ def test_the_split_names_every_patient_once(root):
 
 
 def test_the_readme_says_that_no_patient_is_meant(root):
-    text = " ".join((root / "README.txt").read_text().split())
+    text = " ".join((root / "PHANTOM.txt").read_text().split())
     assert "Computer-made" in text and "No result on them says anything about patients" in text
 
 

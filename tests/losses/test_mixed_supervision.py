@@ -273,8 +273,8 @@ def test_says_which_part_of_the_target_is_missing():
     ("arguments", "message"),
     [
         ({"lambda_partial": -1}, "lambda_entropy >= 0, got -1"),
-        ({"lambda_kd": -1}, "lambda_entropy >= 0, got 0.1, -1"),
-        ({"lambda_entropy": -1}, "lambda_entropy >= 0, got 0.1, 50.0 and -1"),
+        ({"lambda_kd": -1}, "lambda_entropy >= 0, got 1.0, -1"),
+        ({"lambda_entropy": -1}, "lambda_entropy >= 0, got 1.0, 5.0 and -1"),
         ({"coupling": "mse"}, "'kl' or 'pseudo_mask', got 'mse'"),
         ({"pseudo_mask_threshold": 1.0}, r"in \[0, 1\), got 1.0"),
         ({"reduction_per": "voxel"}, "'batch' or 'image', got 'voxel'"),

@@ -1,0 +1,45 @@
+"""Training by several processes: here two on the CPU that talk by Gloo, as GPUs would by NCCL."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+CONFIGS = ["configs/train.yaml", "configs/multi_gpu_train.yaml"]
+BATCHES = 2
+
+
+@pytest.fixture
+def torchrun(bundle):
+    """Runs the command at the top of multi_gpu_train.yaml with two processes, on the loopback only."""
+
+    def run(**overrides):
+        epoch = {"train::dataloader::batches_per_epoch": BATCHES}
+        _, given = bundle.options("train", epochs=1, **epoch, **overrides)
+        words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        return subprocess.run(
+            [*launcher, "-m", "monai.bundle", "run", "--config_file", str(CONFIGS), *words],
+            cwd=bundle.root,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            env=environment,
+        )
+
+    return run
+
+
+@pytest.mark.slow
+def test_two_processes_train_weights_that_one_process_evaluates(bundle, torchrun):
+    folder_of_rank = "$@bundle_root + '/models_' + __import__('os').environ['RANK']"
+    done = torchrun(ckpt_dir=folder_of_rank)
+    assert done.returncode == 0, done.stderr
+    folders = {path.name: sorted(file.name for file in path.iterdir()) for path in bundle.root.glob("models_*")}
+    assert folders == {"models_0": ["checkpoint.pt", "model.pt"]}  # the second process writes nothing
+    bundle.models = bundle.root / "models_0"
+    assert bundle.load("checkpoint.pt")["iteration"] == BATCHES
+    bundle.run("evaluate", ckpt_dir=str(bundle.models))
+    assert (bundle.root / "eval" / "summary.json").is_file()
