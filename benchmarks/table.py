@@ -62,18 +62,52 @@ def table_lines(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> 
 
 
 def claim_lines(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """What the method reaches of the upper bound, and of the gap to it."""
+    """What the method reaches of the upper bound, of the gap to it, and beyond its teacher, seed by seed."""
     claim = plan.get("claim")
     if not claim or any(claim[part] not in rows for part in ("lower", "upper", "method")):
         return []
-    lower, upper, method = (
-        statistics.mean(scores(rows[claim[part]], "pred", "dice")) for part in ("lower", "upper", "method")
-    )
-    gap = (method - lower) / (upper - lower)
-    return [
+    by_seed = {
+        part: {r["seed"]: r["summary"] for r in rows[claim[part]]} for part in ("lower", "upper", "method")
+    }
+    seeds = sorted(set.intersection(*map(set, by_seed.values())))
+    lower, upper, method = ([by_seed[part][k]["mean"]["dice"] for k in seeds] for part in by_seed)
+    ratios = [m / u for m, u in zip(method, upper, strict=True)]
+    gaps = [(m - low) / (u - low) for low, u, m in zip(lower, upper, method, strict=True) if u != low]
+    lines = [
         "",
-        f"The method reaches {method / upper:.3f} of the upper bound and closes {gap:.0%} of the gap to it.",
+        f"Over {len(seeds)} seeds, paired: the method reaches {spread(ratios, 3)} of the upper bound and closes "
+        f"{spread(gaps, 2)} of the gap between lower and upper bound.",
     ]
+    if "teacher" in by_seed["method"][seeds[0]]:
+        ahead = [
+            by_seed["method"][k]["mean"]["dice"] - by_seed["method"][k]["teacher"]["mean"]["dice"]
+            for k in seeds
+        ]
+        lines[-1] += f" The student is {spread(ahead, 3)} ahead of its teacher."
+    return lines
+
+
+def speed_lines(folder: Path) -> list[str]:
+    """The section on speed, from the results of benchmarks/speed.py."""
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("speed_*.json"))]
+    if not results:
+        return []
+    lines = [
+        "",
+        "## Speed of a training step",
+        "",
+        "The bundle's step beside the bare network step, in turns in one run.",
+        "",
+    ]
+    lines += [
+        "| bundle | ms a step | bare network, ms | ratio | command | machine |",
+        "|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        ms = r["median_ms_per_step"]
+        cells = [r["bundle"], ms["bundle"], ms["bare"], r["ratio"], f"`{r['command']}`", r["machine"]]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
 
 
 def picture(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]], file: Path) -> None:
@@ -136,9 +170,11 @@ def benchmark_lines(folder: Path) -> list[str]:
 def write_page() -> Path:
     """Write docs/results.md from all results."""
     lines = [HEADER.strip()]
-    for folder in sorted((REPOSITORY / "benchmarks" / "results").iterdir()):
+    results = REPOSITORY / "benchmarks" / "results"
+    for folder in sorted(results.glob("*/")):
         if any(folder.glob("*.json")):
             lines += benchmark_lines(folder)
+    lines += speed_lines(results)
     page = REPOSITORY / "docs" / "results.md"
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     return page

@@ -85,22 +85,21 @@ def write_sheet(predictor: Predictor, datalist: Path, out: Path, taught: int = 2
     new = content["test"] or content["validation"]
     chosen = [("weakly labeled training case", item) for item in spaced(weak, taught)]
     chosen += [("unseen case", item) for item in spaced(new, unseen)]
-    rows = [(f"{item[CASE]}\n{kind}", *panels(predictor, item, folder)) for kind, item in chosen]
-    titles = ["image", "weak label", *["student" if k == PRED else k for k in rows[0][2]], "truth"]
+    panels = [panels_of(predictor, item, folder) for _, item in chosen]
+    titles = list(panels[0])
     figure, axes = plt.subplots(
-        len(rows),
+        len(panels),
         len(titles),
-        figsize=(2.2 * len(titles), 2.3 * len(rows) + 0.6),
+        figsize=(2.2 * len(titles), 2.3 * len(panels) + 0.6),
         squeeze=False,
         layout="constrained",
     )
-    for row, (name, (image, given, truth), predictions) in zip(axes, rows, strict=True):
-        for axis, title, label in zip(row, titles, [None, given, *predictions.values(), truth], strict=True):
-            draw(axis, image, label, hide_background=title != "weak label")
-            axis.set_title(title if row is axes[0] else "", fontsize=10)
-        if given is None:
-            row[1].text(0.5, 0.5, "none", color="white", ha="center", transform=row[1].transAxes)
-        row[0].set_ylabel(name, fontsize=8)
+    for row, (kind, item), columns in zip(axes, chosen, panels, strict=True):
+        for axis, (title, label) in zip(row, columns.items(), strict=True):
+            draw(axis, columns["image"], None if title == "image" else label, marks=title == "weak label")
+        row[0].set_ylabel(f"{item[CASE]}\n{kind}", fontsize=8)
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=10)
     figure.suptitle(content["name"], fontsize=9)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
@@ -114,32 +113,44 @@ def spaced(items: Sequence[Any], count: int) -> list[Any]:
     return list(items[::step][:count])
 
 
-def panels(
-    predictor: Predictor, item: Mapping[str, Any], folder: Path
-) -> tuple[tuple[np.ndarray, np.ndarray | None, np.ndarray], dict[str, np.ndarray]]:
-    """The slice of (image, weak label or None, truth) with the largest object, and of every prediction."""
+def panels_of(predictor: Predictor, item: Mapping[str, Any], folder: Path) -> dict[str, np.ndarray | None]:
+    """The slice with the largest object, around that object: each part (H, W) by its column's title."""
     paths = {key: str(folder / item[key]) for key in (IMAGE, LABEL)}
     load = LoadImage(image_only=True)
-    image = np.asarray(load(paths[IMAGE]))
-    label = np.asarray(load(paths[LABEL])).astype(int)
+    image, label = np.asarray(load(paths[IMAGE])), np.asarray(load(paths[LABEL])).astype(int)
     truth = np.asarray(load(str(folder / item[REFERENCE]))).astype(int) if REFERENCE in item else label
+    volumes = {"image": image, "weak label": label if REFERENCE in item else None}
+    for key, volume in predictor(paths).items():
+        volumes["student" if key == PRED else key] = volume
+    volumes["truth"] = truth
     z = int(np.argmax((truth > 0).sum(axis=(0, 1))))
-    predictions = {key: volume[..., z] for key, volume in predictor(paths).items()}
-    return (image[..., z], label[..., z] if REFERENCE in item else None, truth[..., z]), predictions
+    view = surroundings(truth[..., z] > 0)
+    return {title: None if volume is None else volume[..., z][view] for title, volume in volumes.items()}
 
 
-def draw(axis: Axes, image: np.ndarray, label: np.ndarray | None, hide_background: bool) -> None:
-    """An image (H, W) in gray, with a label map (H, W) in transparent colors."""
+def surroundings(mask: np.ndarray, margin: float = 1.2) -> tuple[slice, slice]:
+    """A square around an object (H, W), larger than it by ``margin`` times its size on every side."""
+    if not mask.any():
+        return slice(None), slice(None)
+    low, high = np.argwhere(mask).min(axis=0), np.argwhere(mask).max(axis=0)
+    half = (0.5 + margin) * (high - low).max()
+    start, stop = np.maximum((low + high) / 2 - half, 0).astype(int), ((low + high) / 2 + half).astype(int)
+    return slice(start[0], stop[0]), slice(start[1], stop[1])
+
+
+def draw(axis: Axes, image: np.ndarray, label: np.ndarray | None, marks: bool) -> None:
+    """An image (H, W) in gray, with a label map (H, W) in colors, or as dots with those of background."""
     axis.imshow(image.T, cmap="gray", vmax=np.percentile(image, 99.5))
-    if label is not None:
-        hidden = (label == UNLABELED) | ((label == 0) & hide_background)
-        axis.imshow(
-            np.ma.masked_array(label, hidden).T % COLORS.N,
-            cmap=COLORS,
-            vmin=0,
-            vmax=COLORS.N - 1,
-            alpha=0.55 if hide_background else 1.0,
-            interpolation="nearest",
-        )
+    axis.set_xlim(-0.5, image.shape[0] - 0.5)
+    axis.set_ylim(image.shape[1] - 0.5, -0.5)
+    if label is not None and marks:
+        x, y = np.nonzero(label != UNLABELED)
+        axis.scatter(x, y, c=label[x, y], cmap=COLORS, vmin=0, vmax=COLORS.N - 1, s=6)
+    elif label is not None:
+        hidden = (label == UNLABELED) | (label == 0)
+        shown = np.ma.masked_array(label, hidden).T % COLORS.N
+        axis.imshow(shown, cmap=COLORS, vmin=0, vmax=COLORS.N - 1, alpha=0.5, interpolation="nearest")
+    elif marks:
+        axis.text(0.5, 0.04, "none: unseen", color="white", ha="center", transform=axis.transAxes, fontsize=8)
     axis.set_xticks([])
     axis.set_yticks([])

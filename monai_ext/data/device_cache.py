@@ -94,11 +94,14 @@ class DeviceCache(Dataset):
         volumes = tqdm(self._volumes, desc="caching training set on disk", unit="volume", disable=not shown)
         sizes = [(tuple(image.shape), image.nbytes + label.nbytes) for image, label in volumes]
         self._shapes = [shape for shape, _ in sizes]
-        place = {"device": str(self.device), "host": "host memory", "disk": "disk"}[self.storage]
-        reason = {"device": "within", "host": "beyond the first of", "disk": "beyond"}[self.storage]
+        place, reason = {
+            "device": (f"on {self.device}", "it fits"),
+            "host": ("in host memory", f"too much for {self.device}"),
+            "disk": ("on disk", "too much for memory"),
+        }[self.storage]
         logger.info(
             f"training set: {len(self.data)} volumes, {sum(n for _, n in sizes) / GIGABYTE:.2f} GB, "
-            f"kept on {place}, {reason} the budgets ({budgets})"
+            f"kept {place}: {reason} (budgets: {budgets})"
         )
 
     def _load_to_memory(
@@ -216,8 +219,8 @@ class Reader(Transform):
         if not image.isfinite().all():
             largest = float(plain(done[IMAGE]).abs().max())
             raise ValueError(
-                f"Expected finite intensities of at most 65504 (float16) after the transforms, got {largest:g} "
-                f"in {item[IMAGE]}; scale them in the transforms."
+                f"Expected finite intensities of at most 65504 (float16) after the transforms, got "
+                f"{largest:g} in {item[IMAGE]}; scale them in the transforms."
             )
         if LABEL not in done:
             return image, torch.full((1, *image.shape[1:]), UNLABELED, dtype=torch.uint8)

@@ -37,6 +37,7 @@ class StandardTraining:
         loss: if it has ``terms``, a dictionary of tensors, these are drawn in TensorBoard as well.
         resume: whether to go on from ``checkpoint.pt``.
         seed: seed of the run.
+        log_interval: iterations between the points of TensorBoard's curves; each waits for the device.
         stateful: further objects for the checkpoint, by name.
     """
 
@@ -53,6 +54,7 @@ class StandardTraining:
         loss: Any = None,
         resume: bool = False,
         seed: int = 0,
+        log_interval: int = 10,
         stateful: dict[str, Any] | None = None,
     ) -> None:
         if val_interval < 1:
@@ -60,6 +62,7 @@ class StandardTraining:
         self.evaluator = evaluator
         self.log_dir = log_dir
         self.val_interval = val_interval
+        self.log_interval = log_interval
         self.loss = loss
         self.validates = len(evaluator.data_loader) > 0
         if not self.validates:
@@ -81,9 +84,12 @@ class StandardTraining:
         if idist.get_rank() != 0:
             return
         StatsHandler(iteration_log=False, epoch_log=False, name="validation").attach(self.evaluator)
-        TensorBoardStatsHandler(log_dir=self.log_dir, epoch_log=False, output_transform=self.losses).attach(
-            engine
-        )
+        TensorBoardStatsHandler(
+            log_dir=self.log_dir,
+            iteration_log=self.log_interval,
+            epoch_log=False,
+            output_transform=self.losses,
+        ).attach(engine)
         TensorBoardStatsHandler(
             log_dir=self.log_dir,
             iteration_log=False,

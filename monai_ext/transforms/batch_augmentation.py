@@ -178,7 +178,7 @@ def affine_maps(angle: Tensor, zoom: Tensor, signs: Tensor, shift: Tensor) -> Te
 
 
 def smooth_field(control: Tensor, space: Sequence[int]) -> Tensor:
-    """Cubic interpolation of a field (B, C, *P) at control points to (B, C, *S), axis by axis, on its device."""
+    """Cubic interpolation of a field (B, C, *P) at control points to (B, C, *S), on its device."""
     for size in space:
         basis = cubic_basis(control.shape[2], size, control.device)
         control = torch.tensordot(control, basis, dims=([2], [0]))  # the new axis becomes the last
@@ -187,7 +187,7 @@ def smooth_field(control: Tensor, space: Sequence[int]) -> Tensor:
 
 @lru_cache
 def cubic_basis(points: int, size: int, device: torch.device) -> Tensor:
-    """Weight (P, S) of each control point at each voxel of an axis; made once, so do not change it in place."""
+    """Weight (P, S) of each control point at each voxel of an axis; shared, so not to be changed in place."""
     unit = torch.eye(points, device=device)[None, None]
     return interpolate(unit, size=(points, size), mode="bicubic", align_corners=True)[0, 0]
 

@@ -34,10 +34,12 @@ def torchrun(bundle):
 
 @pytest.mark.slow
 def test_two_processes_train_weights_that_one_process_evaluates(bundle, torchrun):
-    folder_of_rank = "$@bundle_root + '/models_' + __import__('os').environ['RANK']"
+    folder_of_rank = "$@bundle_root + f'/models_{torch.distributed.get_rank()}'"
     done = torchrun(ckpt_dir=folder_of_rank)
     assert done.returncode == 0, done.stderr
-    folders = {path.name: sorted(file.name for file in path.iterdir()) for path in bundle.root.glob("models_*")}
+    folders = {
+        path.name: sorted(file.name for file in path.iterdir()) for path in bundle.root.glob("models_*")
+    }
     assert folders == {"models_0": ["checkpoint.pt", "model.pt"]}  # the second process writes nothing
     bundle.models = bundle.root / "models_0"
     assert bundle.load("checkpoint.pt")["iteration"] == BATCHES

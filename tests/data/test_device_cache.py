@@ -1,10 +1,14 @@
 import logging
+import math
+import os
 
+import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, ScaleIntensityd
+from monai.transforms import Compose, LoadImaged, ScaleIntensityd
 
-from monai_ext.data.device_cache import DeviceCache, content_hash
+from monai_ext.data import device_cache
+from monai_ext.data.device_cache import DeviceCache, available_bytes, content_hash, free_gb
 from monai_ext.keys import IMAGE, LABEL, SUPERVISION, UNLABELED, Supervision
 
 STORAGES = {
@@ -78,13 +82,19 @@ def test_all_storages_give_the_same_batches(patch_size, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("storage", "place"), [("device", "cpu"), ("host", "host memory"), ("disk", "disk")], ids=STORAGES
+    ("storage", "place"),
+    [
+        ("device", "on cpu: it fits"),
+        ("host", "in host memory: too much for cpu"),
+        ("disk", "on disk: too much for memory"),
+    ],
+    ids=STORAGES,
 )
-def test_the_log_says_where_the_set_is_kept(storage, place, tmp_path, caplog):
+def test_the_log_says_where_the_set_is_kept_and_why(storage, place, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     dataset = cache(volumes(2, 2), tmp_path, storage)
     assert dataset.storage == storage
-    assert f"training set: 2 volumes, about 0.00 GB, kept on {place} (budgets:" in caplog.text
+    assert f"training set: 2 volumes, 0.00 GB, kept {place} (budgets:" in caplog.text
     assert bool(list(tmp_path.iterdir())) == (storage == "disk")
 
 
@@ -93,6 +103,43 @@ def test_the_budget_is_compared_with_all_volumes():
     bytes_needed = 3 * 6 * 5 * 4 * (2 * 2 + 1)  # two float16 modalities and a uint8 label
     assert cache(data, device_budget_gb=bytes_needed / 1e9).storage == "device"
     assert cache(data, device_budget_gb=(bytes_needed - 1) / 1e9).storage == "host"
+
+
+@pytest.mark.parametrize("patch_size", [None, (4, 5, 2)], ids=["2d", "3d"])
+@pytest.mark.parametrize("depths", [(1, 9, 2), (9, 1, 2)], ids=["small_first", "large_first"])
+@pytest.mark.parametrize("storage", STORAGES)
+def test_volumes_of_any_depth_are_kept_where_all_of_them_fit(depths, patch_size, storage, tmp_path):
+    data, gb = volumes(*depths), 6 * 5 * sum(depths) * (2 * 2 + 1) / 1e9
+    exact = dict(zip(STORAGES, [(gb, gb), (0.99 * gb, gb), (0.99 * gb, 0.99 * gb)], strict=True))
+    budgets = dict(zip(("device_budget_gb", "host_budget_gb"), exact[storage], strict=True))
+    dataset = cache(data, tmp_path, patch_size=patch_size, **budgets)
+    assert dataset.storage == storage
+    for i, entry in enumerate(dataset.gather(range(3), generator())[IMAGE]):
+        expected = cache(data, patch_size=patch_size).gather(range(3), generator())[IMAGE][i]
+        assert torch.equal(entry, expected)
+
+
+def test_slices_need_host_memory_on_their_way_to_the_device(tmp_path):
+    budgets = {"device_budget_gb": 1, "host_budget_gb": 0}
+    assert cache(volumes(4), tmp_path, **budgets).storage == "disk"
+    assert cache(volumes(4), tmp_path, patch_size=(4, 4, 4), **budgets).storage == "device"
+
+
+def test_processes_of_one_machine_share_its_memory(monkeypatch):
+    monkeypatch.setattr(device_cache, "available_bytes", lambda: 8e9)
+    assert free_gb(torch.device("cpu")) == 4
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert free_gb(torch.device("cpu")) == 1
+
+
+def test_memory_in_use_is_not_available(tmp_path):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:       24731708 kB\nMemFree:  15 kB\nMemAvailable:   2000 kB\n")
+    assert available_bytes(meminfo) == 2_048_000
+    meminfo.write_text("MemTotal:       24731708 kB\n")
+    physical = available_bytes(meminfo)
+    assert physical == available_bytes(tmp_path / "missing") > 2_048_000
+    assert 0 < available_bytes() <= physical
 
 
 def test_memory_holds_float16_images_and_uint8_labels():
@@ -129,9 +176,27 @@ def test_the_disk_is_used_again_until_the_transforms_change(tmp_path):
     cache(data, tmp_path, "disk", transform=Counted())
     before = Counted.calls
     cache(data, tmp_path, "disk", transform=Counted())
-    assert Counted.calls == before + 1  # the first item, to estimate the size
+    assert Counted.calls == before + 1  # the first item, which exceeds the budgets
     changed = cache(data, tmp_path, "disk", transform=Counted(offset=8))
     assert torch.equal(changed[0][IMAGE], data[0][IMAGE][..., 0] + 8)
+
+
+def write(path, value, seconds):
+    np.save(path, np.full((1, 6, 5, 2), value, dtype=np.uint8))
+    os.utime(path, (seconds, seconds))  # size and path stay as they were
+
+
+@pytest.mark.parametrize("rewritten", [IMAGE, LABEL])
+@pytest.mark.parametrize("as_list", [False, True], ids=["one_file", "list"])
+def test_a_file_that_was_rewritten_is_read_anew(rewritten, as_list, tmp_path):
+    paths = {key: str(tmp_path / f"{key}.npy") for key in (IMAGE, LABEL)}
+    for path in paths.values():
+        write(path, 1, seconds=1000)
+    item = paths | {IMAGE: [paths[IMAGE]] if as_list else paths[IMAGE]}
+    load = LoadImaged([IMAGE, LABEL])
+    assert cache([item], tmp_path / "cache", "disk", transform=load)[0][rewritten].unique().tolist() == [1]
+    write(paths[rewritten], 2, seconds=1001)
+    assert cache([item], tmp_path / "cache", "disk", transform=load)[0][rewritten].unique().tolist() == [2]
 
 
 def test_chains_with_equal_parameters_have_one_name():
@@ -221,6 +286,18 @@ def test_says_that_image_and_label_differ_in_size():
         ValueError, match=r"(?s)equal size .* got \(2, 6, 5, 3\) and \(1, 6, 4, 3\) .* resize both"
     ):
         cache([item])
+
+
+@pytest.mark.parametrize("value", [70_000, -70_000, math.nan, math.inf])
+def test_says_which_image_float16_cannot_hold(value):
+    item = {IMAGE: "scan.nii.gz", LABEL: torch.zeros(1, 2, 2, 2)}
+    with pytest.raises(ValueError, match=r"at most 65504 .* got (70000|nan|inf) in scan.nii.gz; scale them"):
+        cache([item], transform=lambda item: item | {IMAGE: torch.full((1, 2, 2, 2), value)})
+
+
+def test_the_largest_float16_is_fine():
+    item = {IMAGE: torch.full((1, 2, 2, 2), 65504), LABEL: torch.zeros(1, 2, 2, 2)}
+    assert (cache([item])[0][IMAGE] == 65504).all()
 
 
 def test_says_that_a_folder_is_needed():

@@ -26,6 +26,12 @@ def test_the_background_does_not_count():
     assert run([(pred, label)], num_classes=2) == 0
 
 
+def test_a_class_that_is_predicted_but_absent_counts_0():
+    absent = volume(1, 1, 0)
+    assert run([(volume(1, 2, 0), absent)]) == pytest.approx((2 / 3 + 0) / 2)
+    assert run([(volume(1, 1, 0), absent)]) == 1
+
+
 def test_cases_count_equally_whatever_their_size():
     perfect = volume(1, 1, 1, 1, 1, 1), volume(1, 1, 1, 1, 1, 1)
     missed = volume(0, 0, 0), volume(0, 0, 1)

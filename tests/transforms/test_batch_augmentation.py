@@ -2,9 +2,11 @@ import math
 
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from monai_ext.keys import IMAGE, LABEL, SUPERVISION, UNLABELED
-from monai_ext.transforms.batch_augmentation import BatchAugmentation, affine_maps
+from monai_ext.transforms import batch_augmentation
+from monai_ext.transforms.batch_augmentation import BatchAugmentation, affine_maps, smooth_field
 
 SPACES = pytest.mark.parametrize("space", [(12, 9), (8, 6, 7)], ids=["2d", "3d"])
 STRONG = dict(
@@ -189,6 +191,38 @@ def test_displacement_bends(space):
     after = BatchAugmentation(displacement=0.2)(batch, generator())
     assert not torch.equal(after[LABEL], batch[LABEL])
     assert set(after[LABEL].unique().tolist()) <= {0, 1, 2, 3, UNLABELED}
+
+
+@SPACES
+def test_the_field_between_control_points_is_cubic(space):
+    control = torch.randn(2, len(space), *[4] * len(space), generator=generator())
+    expected = control
+    for axis, size in enumerate(space, start=2):  # one axis after the other, each as lines of an image
+        lines = expected.movedim(axis, -1)
+        flat = lines.reshape(1, 1, -1, 4)
+        wide = interpolate(flat, size=(flat.shape[2], size), mode="bicubic", align_corners=True)
+        expected = wide.view(*lines.shape[:-1], size).movedim(-1, axis)
+    torch.testing.assert_close(smooth_field(control, space), expected)
+
+
+def test_the_field_is_computed_on_the_device_of_its_control_points():
+    field = smooth_field(
+        torch.zeros(2, 3, 4, 4, 4, device="meta"), (8, 6, 7)
+    )  # a device without a CPU's data
+    assert field.device.type == "meta" and field.shape == (2, 3, 8, 6, 7)
+
+
+def test_control_points_are_on_the_device_of_the_image(monkeypatch):
+    devices = []
+
+    def spy(control, space):
+        devices.append(control.device.type)
+        return smooth_field(control, space)
+
+    monkeypatch.setattr(batch_augmentation, "smooth_field", spy)
+    batch = {key: value.to("meta") for key, value in case(8, 6).items()}
+    assert BatchAugmentation(displacement=0.1)(batch, generator())[LABEL].device.type == "meta"
+    assert devices == ["meta"]
 
 
 @SPACES
