@@ -17,8 +17,9 @@ HEADER = """# Results
 
 Made by `benchmarks/table.py` from the files in `benchmarks/results/`; do not edit. Each table names the
 command that made it. Every row of a table has the same backbone, number of steps and batch size. Scores are
-means over whole volumes of the validation patients, by the weights of the last epoch: nothing was selected.
-± is the standard deviation over seeds, which vary weights, batches and augmentation.
+means over whole volumes of the validation patients, by the weights of the last epoch, so no epoch was
+selected on them. ± is the standard deviation over seeds, which vary weights, batches and augmentation; the
+patients are the same.
 """
 
 
@@ -63,28 +64,23 @@ def table_lines(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> 
 
 def claim_lines(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> list[str]:
     """What the method reaches of the upper bound, of the gap to it, and beyond its teacher, seed by seed."""
-    claim = plan.get("claim")
-    if not claim or any(claim[part] not in rows for part in ("lower", "upper", "method")):
+    claim = plan.get("claim", {})
+    parts = {part: {r["seed"]: r["summary"] for r in rows.get(row, [])} for part, row in claim.items()}
+    seeds = sorted(set.intersection(*map(set, parts.values()))) if parts else []
+    if not seeds:
         return []
-    by_seed = {
-        part: {r["seed"]: r["summary"] for r in rows[claim[part]]} for part in ("lower", "upper", "method")
-    }
-    seeds = sorted(set.intersection(*map(set, by_seed.values())))
-    lower, upper, method = ([by_seed[part][k]["mean"]["dice"] for k in seeds] for part in by_seed)
-    ratios = [m / u for m, u in zip(method, upper, strict=True)]
-    gaps = [(m - low) / (u - low) for low, u, m in zip(lower, upper, method, strict=True) if u != low]
-    lines = [
-        "",
-        f"Over {len(seeds)} seeds, paired: the method reaches {spread(ratios, 3)} of the upper bound and closes "
-        f"{spread(gaps, 2)} of the gap between lower and upper bound.",
-    ]
-    if "teacher" in by_seed["method"][seeds[0]]:
-        ahead = [
-            by_seed["method"][k]["mean"]["dice"] - by_seed["method"][k]["teacher"]["mean"]["dice"]
-            for k in seeds
-        ]
-        lines[-1] += f" The student is {spread(ahead, 3)} ahead of its teacher."
-    return lines
+    ratios, gaps, lead = [], [], []
+    for seed in seeds:
+        lower, upper, method = (parts[part][seed]["mean"]["dice"] for part in ("lower", "upper", "method"))
+        ratios.append(method / upper)
+        gaps.append((method - lower) / (upper - lower))
+        teacher = parts["method"][seed].get("teacher")
+        lead += [method - teacher["mean"]["dice"]] if teacher else []
+    text = (
+        f"Seeds: {len(seeds)}, paired. The method reaches {spread(ratios, 3)} of the upper bound and "
+        f"closes {spread(gaps, 2)} of the gap between lower and upper bound."
+    )
+    return ["", text + (f" The student is {spread(lead, 3)} ahead of its teacher." if lead else "")]
 
 
 def speed_lines(folder: Path) -> list[str]:

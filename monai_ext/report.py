@@ -95,8 +95,9 @@ def write_sheet(predictor: Predictor, datalist: Path, out: Path, taught: int = 2
         layout="constrained",
     )
     for row, (kind, item), columns in zip(axes, chosen, panels, strict=True):
+        image = np.asarray(columns["image"])
         for axis, (title, label) in zip(row, columns.items(), strict=True):
-            draw(axis, columns["image"], None if title == "image" else label, marks=title == "weak label")
+            draw(axis, image, None if title == "image" else label, marks=title == "weak label")
         row[0].set_ylabel(f"{item[CASE]}\n{kind}", fontsize=8)
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=10)

@@ -1,0 +1,98 @@
+"""The benchmarks' own arithmetic and bookkeeping; their runs take too long for a test."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import jobs
+import table
+
+
+def result(row, seed, student, teacher=None):
+    """What one job leaves behind, with these Dice values."""
+    summary = {"unit": "voxel", "mean": {"dice": student, "hd95": 1.0}}
+    if teacher is not None:
+        summary["teacher"] = {"mean": {"dice": teacher, "hd95": 2.0}}
+    return {"row": row, "seed": seed, "summary": summary, "duration_s": 90}
+
+
+PLAN = {
+    "claim": {"lower": "a", "upper": "b", "method": "c"},
+    "rows": {
+        "a": {"title": "low", "labels": "3"},
+        "b": {"title": "high", "labels": "70"},
+        "c": {"title": "ours", "labels": "3", "branches": {"pred": "student", "teacher": "teacher"}},
+    },
+}
+ROWS = {
+    "a": [result("a", 0, 0.5), result("a", 1, 0.6)],
+    "b": [result("b", 0, 0.9), result("b", 1, 0.8)],
+    "c": [result("c", 0, 0.81, 0.71), result("c", 1, 0.76, 0.70)],
+}
+
+
+def test_the_claim_is_computed_seed_by_seed():
+    (_, line) = table.claim_lines(PLAN, ROWS)
+    assert "reaches 0.925 ± 0.035 of the upper bound" in line  # 0.9 and 0.95
+    assert "closes 0.79 ± 0.02 of the gap" in line  # 0.775 and 0.8
+    assert "student is 0.080 ± 0.028 ahead" in line
+
+
+def test_only_seeds_that_all_rows_have_are_compared():
+    (_, line) = table.claim_lines(PLAN, {**ROWS, "b": ROWS["b"][:1]})
+    assert line.startswith("Seeds: 1, paired. The method reaches 0.900 of")
+
+
+def test_without_a_row_nothing_is_claimed():
+    assert table.claim_lines(PLAN, {"a": ROWS["a"]}) == []
+    assert table.claim_lines({"rows": PLAN["rows"]}, ROWS) == []
+
+
+def test_the_table_has_a_line_for_each_branch():
+    lines = table.table_lines(PLAN, ROWS)
+    assert len(lines) == 2 + 4
+    assert lines[-2] == "| student | 3 | 2 | 0.785 ± 0.035 | 1.0 ± 0.0 | 1.5 |"
+    assert lines[-1].startswith("| teacher | 3 | 2 | 0.705")
+
+
+@pytest.mark.parametrize("name", [file.stem for file in (jobs.REPOSITORY / "benchmarks" / "rows").glob("*")])
+def test_every_row_trains_as_long_as_the_others_on_one_backbone(name):
+    planned = jobs.read_jobs(name, "cpu")
+    for key in ("train::trainer::max_epochs", "train::dataloader::batches_per_epoch", "val_interval"):
+        assert len({job.overrides[key] for job in planned}) == 1
+    assert all("channels" not in job.overrides and "batch_size" not in str(job.overrides) for job in planned)
+    assert len({(job.row, job.seed) for job in planned}) == len(planned)
+
+
+def test_rows_that_carry_the_claim_have_three_seeds():
+    seeds = [job.seed for job in jobs.read_jobs("lv", "cpu") if job.row == "method_3"]
+    assert seeds == [0, 1, 2]
+
+
+def test_says_which_benchmarks_and_tiers_there_are():
+    with pytest.raises(ValueError, match=r"benchmark among \['lv'.*\], got 'brain'"):
+        jobs.read_jobs("brain", "cpu")
+    with pytest.raises(ValueError, match=r"tier among \['cpu', 'full'\], got 'tiny'"):
+        jobs.read_jobs("lv", "tiny")
+
+
+def test_finished_jobs_are_skipped_and_failures_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "REPOSITORY", tmp_path)
+    done, failing, fine = (jobs.Job("x", "cpu", row, 0, "bundle", ("p.py",), {}) for row in "abc")
+    done.result_file.parent.mkdir(parents=True)
+    done.result_file.write_text(json.dumps({}))
+    run = []
+    monkeypatch.setattr(jobs, "prepare_data", lambda *args: None)
+    monkeypatch.setattr(
+        jobs, "run_job", lambda job, *args: run.append(job.row) or (tmp_path if job is failing else None)
+    )
+    assert jobs.run_jobs([done, failing, fine], tmp_path, tmp_path) == [failing]
+    assert sorted(run) == ["b", "c"]
+
+
+def test_data_are_prepared_in_a_folder_named_after_the_options(tmp_path):
+    words = ("datasets/acdc/prepare.py", "--raw", "{raw}/acdc", "--out", "{out}", "--full", "3")
+    assert jobs.folder_of(words, tmp_path) == tmp_path / "data" / "raw_out_full_3"

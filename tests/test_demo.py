@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+
+from monai_ext.demo import bundle_command, files, make_room, run_demo
+
+
+def refused(data, out):
+    with pytest.raises(SystemExit) as caught:
+        make_room(data, out)
+    return str(caught.value)
+
+
+def test_an_unknown_bundle_is_named(tmp_path):
+    with pytest.raises(SystemExit, match="bundle among lv_mixed_supervision_segmentation, got 'brain'"):
+        run_demo("brain", None, tmp_path)
+
+
+def test_only_an_earlier_demo_is_replaced(tmp_path):
+    (tmp_path / "thesis.txt").touch()
+    assert "got other files" in refused(None, tmp_path) and (tmp_path / "thesis.txt").exists()
+    (tmp_path / "thesis.txt").unlink()
+    make_room(None, tmp_path)
+    (tmp_path / "data").mkdir()
+    make_room(None, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".demo"]
+
+
+@pytest.mark.parametrize(("data", "out"), [("demo/raw", "demo"), ("raw", "raw/demo"), ("raw", "raw")])
+def test_data_and_output_are_kept_apart(tmp_path, data, out):
+    (tmp_path / data).mkdir(parents=True)
+    make = tmp_path / out
+    make.mkdir(parents=True, exist_ok=True)
+    (make / ".demo").touch()
+    assert "Expected the data apart from" in refused(tmp_path / data, make)
+    assert (tmp_path / data).is_dir()
+
+
+def test_missing_data_are_named(tmp_path):
+    assert f"raw data at {tmp_path / 'none'}, found none" in refused(tmp_path / "none", tmp_path / "out")
+
+
+def test_commands_are_those_of_monai():
+    words = bundle_command("run", files("train", "demo"), dataset_dir=Path("/data"))
+    config = "['configs/train.yaml', 'configs/demo.yaml']"
+    assert words == ["-m", "monai.bundle", "run", "--config_file", config, "--dataset_dir", "/data"]
