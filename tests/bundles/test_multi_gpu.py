@@ -1,10 +1,13 @@
 """Training by several processes: here two on the CPU that talk by Gloo, as GPUs would by NCCL."""
 
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
+
+pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI: a config is code
 
 CONFIGS = ["configs/train.yaml", "configs/multi_gpu_train.yaml"]
 BATCHES = 2
@@ -19,14 +22,15 @@ def torchrun(bundle):
         _, given = bundle.options("train", epochs=1, **epoch, **overrides)
         words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+        here = {"GLOO_SOCKET_IFNAME": loopback, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         return subprocess.run(
             [*launcher, "-m", "monai.bundle", "run", "--config_file", str(CONFIGS), *words],
             cwd=bundle.root,
             capture_output=True,
             text=True,
             timeout=600,
-            env=environment,
+            env={**os.environ, **here},
         )
 
     return run

@@ -6,7 +6,7 @@ from torch.nn.functional import interpolate
 
 from monai_ext.keys import IMAGE, LABEL, SUPERVISION, UNLABELED
 from monai_ext.transforms import batch_augmentation
-from monai_ext.transforms.batch_augmentation import BatchAugmentation, affine_maps, smooth_field
+from monai_ext.transforms.batch_augmentation import BatchAugmentation, affine_maps, cubic_basis, smooth_field
 
 SPACES = pytest.mark.parametrize("space", [(12, 9), (8, 6, 7)], ids=["2d", "3d"])
 STRONG = dict(
@@ -205,11 +205,10 @@ def test_the_field_between_control_points_is_cubic(space):
     torch.testing.assert_close(smooth_field(control, space), expected)
 
 
-def test_the_field_is_computed_on_the_device_of_its_control_points():
-    field = smooth_field(
-        torch.zeros(2, 3, 4, 4, 4, device="meta"), (8, 6, 7)
-    )  # a device without a CPU's data
-    assert field.device.type == "meta" and field.shape == (2, 3, 8, 6, 7)
+def test_a_basis_is_made_once_on_the_device_where_it_is_used():
+    host, other = (cubic_basis(4, 8, torch.device(name)) for name in ("cpu", "meta"))
+    assert (host.device.type, other.device.type) == ("cpu", "meta") and host.shape == other.shape == (4, 8)
+    assert cubic_basis(4, 8, torch.device("cpu")) is host
 
 
 def test_control_points_are_on_the_device_of_the_image(monkeypatch):
