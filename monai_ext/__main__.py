@@ -25,7 +25,10 @@ def main() -> None:
 @app.command()
 def check(
     datalist: Annotated[
-        Path, typer.Argument(help="JSON file with the lists of training, validation and test.")
+        Path,
+        typer.Argument(
+            help="JSON file with the lists of training, validation and test, or the folder of datalist.json."
+        ),
     ],
     references: Annotated[
         bool, typer.Option(help="Compare weak labels with the full masks that items name as reference.")
@@ -35,6 +38,7 @@ def check(
     ] = None,
 ) -> None:
     """Find what is wrong with a datalist and its files; exit code 1 if anything is."""
+    datalist = datalist / "datalist.json" if datalist.is_dir() else datalist
     problems = check_datalist(datalist, references=references, sections=section or None)
     for problem in problems:
         typer.echo(problem)

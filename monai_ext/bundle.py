@@ -15,6 +15,7 @@ from packaging.version import Version
 
 from monai_ext.data import DataError, items, read_datalist, require_valid
 from monai_ext.data.check_entries import overlap_problems, parse_entries
+from monai_ext.data.image_files import VolumeError, image_problems, read_volume
 from monai_ext.keys import CASE, IMAGE
 
 logger = logging.getLogger(__name__)
@@ -76,16 +77,40 @@ def prepare_training(
     stop_if_invalid(datalist, sections, num_classes)
 
 
-def prepare_inference(metadata: str | Path, weights: str | Path) -> None:
+def prepare_inference(metadata: str | Path, weights: str | Path, network: torch.nn.Module) -> None:
     """Check packages and weights: the first expression of ``initialize`` in inference and evaluation.
 
     Raises:
         RuntimeError: if a package is missing or too old.
-        SystemExit: if there are no weights.
+        SystemExit: if there are no weights, or they are those of another network.
     """
     require_packages(metadata)
-    if not Path(weights).is_file():
-        sys.exit(f"Expected trained weights at {weights}, found none; train the bundle first.")
+    path = Path(weights).absolute()
+    if not path.is_file():
+        sys.exit(
+            f"Expected trained weights at {path}, found none; train the bundle first, or restore the file."
+        )
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    for name, wanted in network.state_dict().items():
+        got = tuple(found[name].shape) if name in found else "none"
+        if got != tuple(wanted.shape):
+            sys.exit(
+                f"Expected weights {name} of shape {tuple(wanted.shape)} in {path}, got {got}; "
+                "pass the options with which they were trained, such as num_classes and channels."
+            )
+
+
+def stop_if_unreadable(images: Items) -> None:
+    """Leave with exit code 1 and one line for each image file that cannot be read or holds no finite intensities."""
+    problems = []
+    for item in images:
+        try:
+            problems += [f"image {problem}" for problem in image_problems(read_volume(item[IMAGE]))]
+        except VolumeError as error:
+            problems.append(f"image {error}")
+    if problems:
+        sys.exit("\n".join([*problems, "Nothing was segmented."]))
+    logger.info(f"{len(images)} images to segment")
 
 
 def local_device() -> torch.device:

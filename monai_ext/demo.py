@@ -57,7 +57,9 @@ def run_demo(bundle: str, data: Path | None, out: Path) -> Path:
     demo, say = DEMOS[bundle], Console().rule
     root, prepared = out / "bundle", out / "data"
     shutil.copytree(
-        REPOSITORY / "bundles" / bundle, root, ignore=shutil.ignore_patterns("*.pt", "*.ts", "eval", "cache")
+        REPOSITORY / "bundles" / bundle,
+        root,
+        ignore=shutil.ignore_patterns("*.pt", "*.ts", "*.png", "eval", "cache"),
     )
     if data is None:
         say("1/5 phantoms")

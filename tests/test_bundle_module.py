@@ -121,10 +121,24 @@ def test_preparing_seeds_and_checks(metadata, case):
 
 def test_inference_needs_weights(tmp_path, metadata):
     weights = tmp_path / "model.pt"
-    message = message_of(bundle.prepare_inference, metadata(), weights)
+    network = torch.nn.Linear(2, 1)
+    message = message_of(bundle.prepare_inference, metadata(), weights, network)
     assert f"Expected trained weights at {weights}, found none" in message
-    weights.touch()
-    bundle.prepare_inference(metadata(), weights)
+    torch.save(network.state_dict(), weights)
+    bundle.prepare_inference(metadata(), weights, network)
+    message = message_of(bundle.prepare_inference, metadata(), weights, torch.nn.Linear(3, 1))
+    assert f"Expected weights weight of shape (1, 3) in {weights}, got (1, 2)" in message
+    deeper = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    assert "got none" in message_of(bundle.prepare_inference, metadata(), weights, deeper)
+
+
+def test_unreadable_images_are_named_before_anything_is_segmented(case):
+    good, bad = case("a"), case("b")
+    with open(bad[IMAGE], "r+b") as file:
+        file.truncate(60)
+    bundle.stop_if_unreadable([good])
+    message = message_of(bundle.stop_if_unreadable, [good, bad])
+    assert str(bad[IMAGE]) in message and str(good[IMAGE]) not in message
 
 
 @pytest.fixture

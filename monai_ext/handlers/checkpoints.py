@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -35,10 +36,11 @@ class Checkpoints:
             epoch.
         folder: where the files go.
         key_metric: the metric of the evaluator by which weights are the best, higher being better.
-        resume: whether to go on from ``checkpoint.pt`` where there is one.
+        resume: whether to go on from ``checkpoint.pt``.
         stateful: further objects with ``state_dict`` and ``load_state_dict``, by name.
 
     Raises:
+        SystemExit: on a resume, if there is no checkpoint.
         ValueError: on a resume, if the checkpoint is damaged or was written by another network or optimizer.
     """
 
@@ -78,8 +80,7 @@ class Checkpoints:
         if not self.resume:
             return
         if not path.exists():
-            logger.info(f"no {path} to resume from: starting at the beginning")
-            return
+            sys.exit(f"Expected {path.absolute()} to resume from, found none; start anew without resume.")
         saved = read_checkpoint(path)
         try:
             for name, thing in self.objects.items():
@@ -113,6 +114,8 @@ class Checkpoints:
             )
             self.best = float(metric)
             self.save_weights(engine)
+        else:
+            logger.info(f"{self.key_metric} {metric:.4f}, best so far {self.best:.4f}")
 
     def save_weights(self, engine: Engine) -> None:
         """Write ``model.pt``."""

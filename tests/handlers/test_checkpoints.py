@@ -120,10 +120,10 @@ def test_without_resume_a_training_starts_anew(tmp_path):
     assert Training(tmp_path).run(epochs=2).epochs == [1, 1, 1, 2, 2, 2]
 
 
-def test_a_resume_without_a_file_starts_anew_and_says_so(tmp_path, caplog):
-    caplog.set_level(logging.INFO)
-    assert Training(tmp_path, resume=True).run().epochs == [1, 1, 1]
-    assert f"no {tmp_path / 'checkpoint.pt'} to resume from: starting at the beginning" in caplog.text
+def test_a_resume_without_a_file_ends_and_touches_nothing(tmp_path):
+    with pytest.raises(SystemExit, match=r"checkpoint\.pt to resume from, found none; start anew"):
+        Training(tmp_path, resume=True).run(1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_finished_training_is_not_trained_again(tmp_path):
