@@ -101,7 +101,7 @@ def prepare_inference(metadata: str | Path, weights: str | Path, network: torch.
 
 
 def stop_if_unreadable(images: Items) -> None:
-    """Leave with exit code 1 and one line for each image file that cannot be read or holds no finite intensities."""
+    """Leave with exit code 1 and one line for each image file that cannot be read or is not finite."""
     problems = []
     for item in images:
         try:
