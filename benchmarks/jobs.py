@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from labels import ranking_result, score_labels
 from rich.console import Console
 from rich.progress import Progress
 
@@ -34,6 +35,8 @@ class Job:
         bundle: name of the bundle's folder.
         prepare: words of the command that prepares the data, with ``{raw}`` and ``{out}`` to be filled in.
         overrides: configuration that differs from the bundle's, by id.
+        mix_ins: names of the bundle's configurations that come after ``train.yaml``.
+        trains: whether a network is trained; else the labels of the training set are scored themselves.
     """
 
     benchmark: str
@@ -43,6 +46,8 @@ class Job:
     bundle: str
     prepare: tuple[str, ...]
     overrides: dict[str, Any] = field(hash=False)
+    mix_ins: tuple[str, ...] = ()
+    trains: bool = True
 
     @property
     def result_file(self) -> Path:
@@ -76,7 +81,8 @@ def read_jobs(benchmark: str, tier: str) -> list[Job]:
         prepare = (*plan["prepare"], *(str(word) for word in row["prepare"]))
         for seed in range(row.get("seeds", 1)):
             config = {**overrides, "seed": seed}
-            jobs.append(Job(benchmark, tier, name, seed, plan["bundle"], prepare, config))
+            mix_ins, trains = tuple(plan.get("mix_ins", [])), row.get("trains", True)
+            jobs.append(Job(benchmark, tier, name, seed, plan["bundle"], prepare, config, mix_ins, trains))
     return sorted(jobs, key=lambda job: job.seed)
 
 
@@ -109,10 +115,8 @@ def run_jobs(jobs: list[Job], raw: Path, work: Path, at_once: int = 2) -> list[J
 
 def folder_of(prepare: tuple[str, ...], work: Path) -> Path:
     """Folder of the data that the command prepares, named after its options."""
-    options = "_".join(
-        word.strip("-") for word in prepare if not word.startswith("{") and not word.endswith(".py")
-    )
-    return work / "data" / options
+    script, *options = [word for word in prepare if not word.startswith("{")]
+    return work / "data" / "_".join([Path(script).parent.name, *(word.strip("-") for word in options)])
 
 
 def prepare_data(prepare: tuple[str, ...], raw: Path, work: Path) -> None:
@@ -128,33 +132,13 @@ def prepare_data(prepare: tuple[str, ...], raw: Path, work: Path) -> None:
 def run_job(job: Job, raw: Path, work: Path) -> Path | None:
     """Train, evaluate and write the result; return the log file if something failed."""
     root = work / job.benchmark / job.tier / f"{job.row}_seed{job.seed}"
-    shutil.rmtree(root, ignore_errors=True)
-    shutil.copytree(
-        REPOSITORY / "bundles" / job.bundle, root, ignore=shutil.ignore_patterns("*.pt", "*.ts", "eval")
-    )
-    data = folder_of(job.prepare, work)
-    (root / "configs" / "row.yaml").write_text(yaml.safe_dump(job.overrides), encoding="utf-8")
-    log = root / "log.txt"
-    start = time.monotonic()
-    with log.open("w") as file:
-        for configs in (["train.yaml", "row.yaml"], ["train.yaml", "evaluate.yaml", "row.yaml"]):
-            files = str([f"configs/{name}" for name in configs])
-            command = [
-                sys.executable,
-                "-m",
-                "monai.bundle",
-                "run",
-                "--config_file",
-                files,
-                "--dataset_dir",
-                str(data),
-            ]
-            done = subprocess.run(
-                command, cwd=root, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **ONE_THREAD}
-            )
-            if done.returncode:
-                return log
-    summary = json.loads((root / "eval" / "summary.json").read_text(encoding="utf-8"))
+    data, start = folder_of(job.prepare, work), time.monotonic()
+    if not job.trains:
+        summary = score_labels(data)
+    elif log := train_and_evaluate(job, data, root):
+        return log
+    else:
+        summary = json.loads((root / "eval" / "summary.json").read_text(encoding="utf-8"))
     result = {
         "row": job.row,
         "seed": job.seed,
@@ -166,8 +150,36 @@ def run_job(job: Job, raw: Path, work: Path) -> Path | None:
         "duration_s": round(time.monotonic() - start),
         "summary": summary,
     }
+    ranking = root / "eval" / "label_review" / "ranking.csv"
+    if ranking.is_file():
+        result["ranking"] = ranking_result(ranking, data)
     job.result_file.parent.mkdir(parents=True, exist_ok=True)
     job.result_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return None
+
+
+def train_and_evaluate(job: Job, data: Path, root: Path) -> Path | None:
+    """Run the bundle's own commands in a copy of it; return the log file if one of them failed."""
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(
+        REPOSITORY / "bundles" / job.bundle, root, ignore=shutil.ignore_patterns("*.pt", "*.ts", "eval")
+    )
+    (root / "configs" / "row.yaml").write_text(yaml.safe_dump(job.overrides), encoding="utf-8")
+    log = root / "log.txt"
+    mix_ins = [f"{name}.yaml" for name in job.mix_ins]
+    with log.open("w") as file:
+        for last in (["row.yaml"], ["evaluate.yaml", "row.yaml"]):
+            files = str([f"configs/{name}" for name in ("train.yaml", *mix_ins, *last)])
+            words = ["run", "--config_file", files, "--dataset_dir", str(data)]
+            done = subprocess.run(
+                [sys.executable, "-m", "monai.bundle", *words],
+                cwd=root,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **ONE_THREAD},
+            )
+            if done.returncode:
+                return log
     return None
 
 

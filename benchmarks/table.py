@@ -64,14 +64,24 @@ def table_lines(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> 
 
 def claim_lines(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> list[str]:
     """What the method reaches of the upper bound, of the gap to it, and beyond its teacher, seed by seed."""
-    claim = plan.get("claim", {})
-    parts = {part: {r["seed"]: r["summary"] for r in rows.get(row, [])} for part, row in claim.items()}
-    seeds = sorted(set.intersection(*map(set, parts.values()))) if parts else []
+    claims = plan.get("claim", [])
+    return [
+        line
+        for claim in ([claims] if isinstance(claims, dict) else claims)
+        for line in one_claim(claim, rows)
+    ]
+
+
+def one_claim(claim: dict[str, str], rows: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """The lines of one claim; none without results."""
+    names = ("lower", "upper", "method")
+    parts = {part: {r["seed"]: r["summary"] for r in rows.get(claim[part], [])} for part in names}
+    seeds = sorted(set.intersection(*map(set, parts.values())))
     if not seeds:
         return []
     ratios, gaps, lead = [], [], []
     for seed in seeds:
-        lower, upper, method = (parts[part][seed]["mean"]["dice"] for part in ("lower", "upper", "method"))
+        lower, upper, method = (parts[part][seed]["mean"]["dice"] for part in names)
         ratios.append(method / upper)
         gaps.append((method - lower) / (upper - lower))
         teacher = parts["method"][seed].get("teacher")
@@ -80,7 +90,21 @@ def claim_lines(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> 
         f"Seeds: {len(seeds)}, paired. The method reaches {spread(ratios, 3)} of the upper bound and "
         f"closes {spread(gaps, 2)} of the gap between lower and upper bound."
     )
-    return ["", text + (f" The student is {spread(lead, 3)} ahead of its teacher." if lead else "")]
+    title = f"{claim['title']}. " if "title" in claim else ""
+    return ["", title + text + (f" The student is {spread(lead, 3)} ahead of its teacher." if lead else "")]
+
+
+def ranking_lines(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """How well each ranked list finds the wrong labels, where some are wrong and some are not."""
+    lines = []
+    for name, row in plan["rows"].items():
+        found = [r["ranking"] for r in rows.get(name, []) if r.get("ranking", {}).get("average_precision")]
+        if found:
+            values = [r["average_precision"] for r in found]
+            counts = f"{found[0]['wrong']} of {found[0]['cases']} labels are wrong"
+            text = f"{row['title']}: {counts}; the ranked list finds them with average precision"
+            lines += ["", f"{text} {spread(values, 3)}."]
+    return lines
 
 
 def speed_lines(folder: Path) -> list[str]:
@@ -155,7 +179,7 @@ def benchmark_lines(folder: Path) -> list[str]:
         f"Command: `{some['command']}`",
         "",
     ]
-    lines += table_lines(plan, rows) + claim_lines(plan, rows)
+    lines += table_lines(plan, rows) + claim_lines(plan, rows) + ranking_lines(plan, rows)
     lines += ["", f"![Dice of every row](images/{image.name})", ""]
     for name in plan.get("publish_patients", []):
         if name in rows:

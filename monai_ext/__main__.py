@@ -10,7 +10,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from monai_ext.data.checks import check_datalist
+from monai_ext.data.checks import accept_label_changes, check_datalist
 from monai_ext.data.datalist import SECTIONS, items
 from monai_ext.keys import PATIENT, SUPERVISION
 
@@ -36,10 +36,20 @@ def check(
     section: Annotated[
         list[str] | None, typer.Option(help="Check this section only; may be given several times.")
     ] = None,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes",
+            help="If nothing else is wrong, let the datalist remember label files that were changed.",
+        ),
+    ] = False,
 ) -> None:
     """Find what is wrong with a datalist and its files; exit code 1 if anything is."""
     datalist = datalist / "datalist.json" if datalist.is_dir() else datalist
-    problems = check_datalist(datalist, references=references, sections=section or None)
+    if accept_changes:
+        problems = _accept(datalist, references, section or None)
+    else:
+        problems = check_datalist(datalist, references=references, sections=section or None)
     for problem in problems:
         typer.echo(problem)
     if problems:
@@ -55,13 +65,13 @@ def report(
     ],
     dataset_dir: Annotated[Path, typer.Option(help="Folder of datalist.json.")],
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("sheet.png"),
-    taught: Annotated[int, typer.Option(help="Weakly labeled training cases to show.", min=0)] = 2,
-    unseen: Annotated[int, typer.Option(help="Unseen cases to show.", min=1)] = 4,
+    taught: Annotated[int, typer.Option(help="Training cases with weak or noisy labels to show.", min=0)] = 2,
+    unseen: Annotated[int, typer.Option(help="Test (or else validation) cases to show.", min=1)] = 4,
     override: Annotated[
         list[str] | None, typer.Option(help="ID=VALUE instead of the one in train.yaml, e.g. num_classes=4.")
     ] = None,
 ) -> None:
-    """Draw image, weak label, predictions and truth of some cases side by side."""
+    """Draw image, weak or noisy label, predictions and truth of some cases side by side."""
     from monai_ext.report import Predictor, write_sheet
 
     datalist, weights = dataset_dir / "datalist.json", bundle / "models" / "model.pt"
@@ -95,6 +105,20 @@ def demo(
     from monai_ext.demo import run_demo
 
     run_demo(bundle, data, out.resolve())
+
+
+def _accept(datalist: Path, references: bool, sections: list[str] | None) -> list[str]:
+    """Accept changed labels and say how many, or return the problems."""
+    if not references:
+        sys.exit("Expected --accept-changes with references, got --no-references; leave one of them out.")
+    try:
+        problems, count = accept_label_changes(datalist, sections)
+    except OSError as error:
+        sys.exit(f"{datalist}: Expected a file that can be replaced, got {error}; nothing was accepted.")
+    if problems:
+        return [*problems, f"{datalist}: no change was accepted"]
+    typer.echo(f"{count} changed label{'s' * (count != 1)} accepted")
+    return []
 
 
 def _summary(path: Path, sections: list[str] | tuple[str, ...]) -> Table:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -56,6 +57,15 @@ def require_packages(metadata: str | Path) -> None:
         raise RuntimeError(f"{metadata}: {found}. Try: {'; then '.join(commands)}")
 
 
+def ignore_warnings_inside_monai() -> None:
+    """Hide the warnings by which MONAI speaks to itself, one by one; every other warning is shown."""
+    # It looks for an optional GPU decoder of DICOM, and says twice that it is not there.
+    warnings.filterwarnings("ignore", "NvImgCodecPydicomReader: nvImageCodec decoder plugin did not register")
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    # Its surface metrics pass an argument that it deprecated.
+    warnings.filterwarnings("ignore", "monai.metrics.utils get_mask_edges:always_return_as_numpy")
+
+
 def prepare_training(
     metadata: str | Path, datalist: str | Path, sections: Mapping[str, Items], num_classes: int, seed: int = 0
 ) -> None:
@@ -73,6 +83,7 @@ def prepare_training(
         SystemExit: if the data cannot be used; the reasons, one a line, are on the standard error.
     """
     require_packages(metadata)
+    ignore_warnings_inside_monai()
     manual_seed(seed)
     stop_if_invalid(datalist, sections, num_classes)
 
@@ -85,17 +96,19 @@ def prepare_inference(metadata: str | Path, weights: str | Path, network: torch.
         SystemExit: if there are no weights, or they are those of another network.
     """
     require_packages(metadata)
+    ignore_warnings_inside_monai()
     path = Path(weights).absolute()
     if not path.is_file():
         sys.exit(
             f"Expected trained weights at {path}, found none; train the bundle first, or restore the file."
         )
     found = torch.load(path, map_location="cpu", weights_only=True)
-    for name, wanted in network.state_dict().items():
-        got = tuple(found[name].shape) if name in found else "none"
-        if got != tuple(wanted.shape):
+    wanted = network.state_dict()
+    for name in [*wanted, *(name for name in found if name not in wanted)]:
+        want, got = (tuple(d[name].shape) if name in d else "none" for d in (wanted, found))
+        if want != got:
             sys.exit(
-                f"Expected weights {name} of shape {tuple(wanted.shape)} in {path}, got {got}; "
+                f"Expected weights {name} of shape {want} in {path}, got {got}; "
                 "pass the options with which they were trained, such as num_classes and channels."
             )
 
@@ -178,8 +191,8 @@ def items_to_score(datalist: str | Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def read_labels(datalist: str | Path) -> dict[str, str]:
-    """Names of the classes by index, background included, for expressions in a config."""
-    return dict(read_datalist(datalist)["labels"])
+    """Names of the classes by index, background included, for expressions in a config; {} without a file."""
+    return dict(read_datalist(datalist)["labels"]) if Path(datalist).is_file() else {}
 
 
 def read_unit(datalist: str | Path) -> str:

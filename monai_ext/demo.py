@@ -5,9 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -17,6 +18,8 @@ from monai_ext.data.preparation import DATALIST, SPLIT_FILE
 from monai_ext.report import Predictor, write_sheet
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+CONFIG_IS_CODE = "parsing config_file"
+"""How MONAI's warning begins that a bundle's config is code; the demo's bundles are this repository's."""
 CALM_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 
 
@@ -78,7 +81,7 @@ def run_demo(bundle: str, data: Path | None, out: Path) -> Path:
     python(bundle_command("ckpt_export", "configs/inference.yaml", **named, **places), root)
     say("5/5 picture")
     picture = write_sheet(Predictor(root, prepared), prepared / DATALIST, out / "sheet.png")
-    tell(root, picture, read_datalist(prepared / DATALIST)["name"])
+    tell(root, picture, read_datalist(prepared / DATALIST))
     return picture
 
 
@@ -113,23 +116,27 @@ def bundle_command(action: str, config_file: str, **options: object) -> list[str
 def python(words: list[str], folder: Path) -> None:
     """Run Python with these words in the folder; end the program if it fails."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", *words], cwd=folder, env={**os.environ, **CALM_THREADS}
+        [sys.executable, "-W", f"ignore:{CONFIG_IS_CODE}", *words],
+        cwd=folder,
+        env={**os.environ, **CALM_THREADS},
     )
     if done.returncode:
         sys.exit(f"The demo stopped, since this step failed: python {' '.join(words)}")
 
 
-def tell(root: Path, picture: Path, data: str) -> None:
+def tell(root: Path, picture: Path, datalist: Mapping[str, Any]) -> None:
     """Print what came out, on what data, and where it is."""
+    section = "test" if datalist["test"] else "validation"
     summary = json.loads((root / "eval" / "summary.json").read_text(encoding="utf-8"))
     console = Console()
     console.rule("done")
-    console.print(f"data: {data}")
-    for name, part in {"student": summary, "teacher": summary.get("teacher")}.items():
+    console.print(f"data: {datalist['name']}")
+    final = "student" if "teacher" in summary else "prediction"
+    for name, part in {final: summary, "teacher": summary.get("teacher")}.items():
         if part and part["mean"]["dice"] is not None:
             dice, distance = part["mean"]["dice"], part["mean"]["hd95"]
             console.print(
-                f"{name}: mean Dice {dice:.3f}, HD95 {distance:.1f} {summary['unit']}, unseen cases"
+                f"{name}: mean Dice {dice:.3f}, HD95 {distance:.1f} {summary['unit']}, {section} cases"
             )
     console.print(f"exported network: {root / 'models' / 'model.ts'}", soft_wrap=True)
     console.print(f"picture: {picture.resolve()}", soft_wrap=True)

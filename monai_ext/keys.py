@@ -28,6 +28,8 @@ class Supervision(str, Enum):
 
 IMAGE = "image"
 LABEL = "label"
+LABEL_SHA256 = "label_sha256"
+"""Optional SHA-256 of the label file's bytes, in hexadecimal digits: a changed file does not have it."""
 PRED = "pred"
 SUPERVISION = "supervision"
 CASE = "case"

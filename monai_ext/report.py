@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
+from matplotlib.patches import Patch
 from monai.bundle import ConfigParser
 from monai.data import decollate_batch
 from monai.transforms import LoadImage
 
+from monai_ext.bundle import ignore_warnings_inside_monai
 from monai_ext.data.datalist import read_datalist
 from monai_ext.keys import CASE, IMAGE, LABEL, PRED, REFERENCE, SUPERVISION, UNLABELED, Supervision
 
@@ -21,6 +23,10 @@ import matplotlib.pyplot as plt
 
 COLORS = ListedColormap(["#3b6fd4", "#e4572e", "#f3c13a", "#2fbf71", "#b04ae0", "#20c5d8"])
 """Of the classes by index; background, which is drawn only where somebody marked it, is blue."""
+
+MARKS = "weak label"
+LABEL_COLUMNS = {Supervision.PARTIAL.value: MARKS, Supervision.NOISY.value: "noisy label"}
+"""Title of the column that shows what a training case was learned from, by its kind of supervision."""
 
 
 class Predictor:
@@ -40,6 +46,7 @@ class Predictor:
         weights: Path | None = None,
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
+        ignore_warnings_inside_monai()
         parser = ConfigParser()
         parser.read_config(str(bundle_root / "configs" / "train.yaml"))
         parser.update({"bundle_root": str(bundle_root), "dataset_dir": str(dataset_dir), **(overrides or {})})
@@ -64,48 +71,57 @@ class Predictor:
 
 
 def write_sheet(predictor: Predictor, datalist: Path, out: Path, taught: int = 2, unseen: int = 4) -> Path:
-    """Draw image, weak label, every prediction and the truth, one case a row.
+    """Draw image, weak or noisy label, every prediction and the truth, one case a row.
 
-    The first rows are weakly labeled training cases that name a ``reference``, the others are test cases
-    (validation where there is no test list), which the network never saw. The slice shown is the one with
-    the largest object.
+    The first rows are training cases with weak or noisy labels that name a ``reference``, the others are
+    test cases (validation where there is no test list), which the network was not trained on. The slice
+    shown is the one with the largest object.
 
     Args:
         predictor: the trained bundle.
         datalist: the JSON file.
         out: the PNG file to write.
         taught: number of training cases.
-        unseen: number of unseen cases.
+        unseen: number of test or validation cases.
 
     Returns:
         ``out``.
     """
     content, folder = read_datalist(datalist), datalist.parent
-    weak = [i for i in content["training"] if i[SUPERVISION] == Supervision.PARTIAL.value and REFERENCE in i]
-    new = content["test"] or content["validation"]
-    chosen = [("weakly labeled training case", item) for item in spaced(weak, taught)]
-    chosen += [("unseen case", item) for item in spaced(new, unseen)]
-    panels = [panels_of(predictor, item, folder) for _, item in chosen]
+    chosen = cases_to_show(content, taught, unseen)
+    kinds = {item[SUPERVISION] for where, item in chosen if where == "training"}
+    labels = [title for kind, title in LABEL_COLUMNS.items() if kind in kinds]
+    panels = [panels_of(predictor, item, folder, labels) for _, item in chosen]
     titles = list(panels[0])
     figure, axes = plt.subplots(
         len(panels),
         len(titles),
-        figsize=(2.2 * len(titles), 2.3 * len(panels) + 0.6),
+        figsize=(2.2 * len(titles), 2.3 * len(panels) + 0.9),
         squeeze=False,
         layout="constrained",
     )
-    for row, (kind, item), columns in zip(axes, chosen, panels, strict=True):
-        image = np.asarray(columns["image"])
-        for axis, (title, label) in zip(row, columns.items(), strict=True):
-            draw(axis, image, None if title == "image" else label, marks=title == "weak label")
-        row[0].set_ylabel(f"{item[CASE]}\n{kind}", fontsize=8)
+    for row, (where, item), columns in zip(axes, chosen, panels, strict=True):
+        for axis, title in zip(row, titles, strict=True):
+            draw(axis, np.asarray(columns["image"]), columns[title], title)
+        row[0].set_ylabel(f"{item[CASE]}\n{where} case", fontsize=8)
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=10)
     figure.suptitle(content["name"], fontsize=9)
+    patches = [Patch(color=COLORS(int(k) % COLORS.N), label=name) for k, name in content["labels"].items()]
+    drawn = patches if MARKS in labels else patches[1:]
+    figure.legend(handles=drawn, loc="outside lower center", ncols=len(titles), fontsize=8)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
     plt.close(figure)
     return out
+
+
+def cases_to_show(content: Mapping[str, Any], taught: int, unseen: int) -> list[tuple[str, dict[str, Any]]]:
+    """Training cases with weak or noisy labels and a reference, then test or validation cases, by section."""
+    weak = [item for item in content["training"] if item[SUPERVISION] in LABEL_COLUMNS and REFERENCE in item]
+    section = "test" if content["test"] else "validation"
+    chosen = [("training", item) for item in spaced(weak, taught)]
+    return chosen + [(section, item) for item in spaced(content[section], unseen)]
 
 
 def spaced(items: Sequence[Any], count: int) -> list[Any]:
@@ -114,15 +130,23 @@ def spaced(items: Sequence[Any], count: int) -> list[Any]:
     return list(items[::step][:count])
 
 
-def panels_of(predictor: Predictor, item: Mapping[str, Any], folder: Path) -> dict[str, np.ndarray | None]:
-    """The slice with the largest object, around that object: each part (H, W) by its column's title."""
+def panels_of(
+    predictor: Predictor, item: Mapping[str, Any], folder: Path, labels: Sequence[str]
+) -> dict[str, np.ndarray | None]:
+    """The slice with the largest object, around that object: each part (H, W) by its column's title.
+
+    The columns ``labels`` are None but for that of the item's own kind of supervision.
+    """
     paths = {key: str(folder / item[key]) for key in (IMAGE, LABEL)}
     load = LoadImage(image_only=True)
     image, label = np.asarray(load(paths[IMAGE])), np.asarray(load(paths[LABEL])).astype(int)
     truth = np.asarray(load(str(folder / item[REFERENCE]))).astype(int) if REFERENCE in item else label
-    volumes = {"image": image, "weak label": label if REFERENCE in item else None}
-    for key, volume in predictor(paths).items():
-        volumes["student" if key == PRED else key] = volume
+    volumes: dict[str, np.ndarray | None] = {"image": image, **dict.fromkeys(labels)}
+    if (own := LABEL_COLUMNS.get(item[SUPERVISION], "")) in labels:
+        volumes[own] = label
+    predictions = predictor(paths)
+    final = "student" if "teacher" in predictions else "prediction"
+    volumes |= {final if key == PRED else key: volume for key, volume in predictions.items()}
     volumes["truth"] = truth
     z = int(np.argmax((truth > 0).sum(axis=(0, 1))))
     view = surroundings(truth[..., z] > 0)
@@ -139,19 +163,22 @@ def surroundings(mask: np.ndarray, margin: float = 1.2) -> tuple[slice, slice]:
     return slice(start[0], stop[0]), slice(start[1], stop[1])
 
 
-def draw(axis: Axes, image: np.ndarray, label: np.ndarray | None, marks: bool) -> None:
-    """An image (H, W) in gray, with a label map (H, W) in colors, or as dots with those of background."""
+def draw(axis: Axes, image: np.ndarray, label: np.ndarray | None, title: str) -> None:
+    """An image (H, W) in gray, and a column's label map (H, W) in colors: marks as dots, others filled."""
     axis.imshow(image.T, cmap="gray", vmax=np.percentile(image, 99.5))
     axis.set_xlim(-0.5, image.shape[0] - 0.5)
     axis.set_ylim(image.shape[1] - 0.5, -0.5)
-    if label is not None and marks:
+    axis.set_xticks([])
+    axis.set_yticks([])
+    if title == "image":
+        return
+    if label is None:
+        black = {"facecolor": "black", "linewidth": 0, "pad": 2}
+        axis.text(0.5, 0.04, "none", color="white", ha="center", transform=axis.transAxes, bbox=black)
+    elif title == MARKS:
         x, y = np.nonzero(label != UNLABELED)
-        axis.scatter(x, y, c=label[x, y], cmap=COLORS, vmin=0, vmax=COLORS.N - 1, s=6)
-    elif label is not None:
+        axis.scatter(x, y, c=label[x, y] % COLORS.N, cmap=COLORS, vmin=0, vmax=COLORS.N - 1, s=6)
+    else:
         hidden = (label == UNLABELED) | (label == 0)
         shown = np.ma.masked_array(label, hidden).T % COLORS.N
         axis.imshow(shown, cmap=COLORS, vmin=0, vmax=COLORS.N - 1, alpha=0.5, interpolation="nearest")
-    elif marks:
-        axis.text(0.5, 0.04, "none: unseen", color="white", ha="center", transform=axis.transAxes, fontsize=8)
-    axis.set_xticks([])
-    axis.set_yticks([])

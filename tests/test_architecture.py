@@ -14,7 +14,16 @@ ALLOWED = {
     "transforms": LEAF,
     "inferers": LEAF,
     "data": LEAF | {"SimpleITK", "monai_ext.transforms", "nibabel", "rich", "tqdm"},
-    "handlers": {"ignite", "monai", "torch", "numpy", "matplotlib", "monai_ext.keys", "monai_ext.report"},
+    "handlers": {
+        "ignite",
+        "monai",
+        "torch",
+        "numpy",
+        "scipy",
+        "matplotlib",
+        "monai_ext.keys",
+        "monai_ext.report",
+    },
     "steps": LEAF | {"monai_ext.losses"},
 }
 """What a folder may import besides the standard library and itself. A folder not named here may import all

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from monai.bundle import ConfigParser
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import jobs
@@ -61,10 +63,28 @@ def test_the_table_has_a_line_for_each_branch():
 @pytest.mark.parametrize("name", [file.stem for file in (jobs.REPOSITORY / "benchmarks" / "rows").glob("*")])
 def test_every_row_trains_as_long_as_the_others_on_one_backbone(name):
     planned = jobs.read_jobs(name, "cpu")
-    for key in ("train::trainer::max_epochs", "train::dataloader::batches_per_epoch", "val_interval"):
+    for key in ("train::trainer::max_epochs", "train::dataloader::batches_per_epoch"):
         assert len({job.overrides[key] for job in planned}) == 1
     assert all("channels" not in job.overrides and "batch_size" not in str(job.overrides) for job in planned)
     assert len({(job.row, job.seed) for job in planned}) == len(planned)
+
+
+@pytest.mark.parametrize("name", [file.stem for file in (jobs.REPOSITORY / "benchmarks" / "rows").glob("*")])
+def test_rows_override_what_the_bundle_has(name):
+    """A mistyped id would be accepted without a word and change nothing."""
+    planned = jobs.read_jobs(name, "full")
+    parser = ConfigParser()
+    parser.read_config(str(jobs.REPOSITORY / "bundles" / planned[0].bundle / "configs" / "train.yaml"))
+    owners = {key.rpartition("::")[0] or key for job in planned for key in job.overrides}
+    assert owners and {owner for owner in owners if owner not in parser} == set()
+
+
+@pytest.mark.parametrize("name", [file.stem for file in (jobs.REPOSITORY / "benchmarks" / "rows").glob("*")])
+def test_only_a_row_that_says_so_selects_an_epoch(name):
+    plan = yaml.safe_load((jobs.REPOSITORY / "benchmarks" / "rows" / f"{name}.yaml").read_text())
+    for job in jobs.read_jobs(name, "cpu"):
+        last_only = job.overrides["val_interval"] == job.overrides["train::trainer::max_epochs"]
+        assert last_only != ("best epoch by clean validation" in plan["rows"][job.row]["title"])
 
 
 def test_rows_that_carry_the_claim_have_three_seeds():
@@ -95,4 +115,4 @@ def test_finished_jobs_are_skipped_and_failures_are_named(tmp_path, monkeypatch)
 
 def test_data_are_prepared_in_a_folder_named_after_the_options(tmp_path):
     words = ("datasets/acdc/prepare.py", "--raw", "{raw}/acdc", "--out", "{out}", "--full", "3")
-    assert jobs.folder_of(words, tmp_path) == tmp_path / "data" / "raw_out_full_3"
+    assert jobs.folder_of(words, tmp_path) == tmp_path / "data" / "acdc_raw_out_full_3"

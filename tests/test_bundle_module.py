@@ -1,11 +1,14 @@
 import json
 import os
 import re
+import warnings
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.metrics import compute_hausdorff_distance
+from monai.transforms import LoadImage
 
 from monai_ext import bundle
 from monai_ext.data import write_datalist
@@ -44,13 +47,24 @@ def message_of(function, *args, **kwargs):
     return caught.value.code
 
 
+def complaint(function, *args):
+    """What it has against its arguments; empty if it accepts them."""
+    try:
+        function(*args)
+    except (RuntimeError, SystemExit) as error:
+        return str(error)
+    return ""
+
+
 def test_installed_packages_satisfy(metadata):
-    bundle.require_packages(metadata(monai="1.5", numpy="1.20", nibabel="3"))
+    assert complaint(bundle.require_packages, metadata(monai="1.5", numpy="1.20", nibabel="3")) == ""
 
 
 def test_a_local_version_satisfies(metadata, monkeypatch):
     monkeypatch.setattr(bundle, "version", lambda name: "2.10.0+cpu")
-    bundle.require_packages(metadata(monai="2.9.1", torch_version="2.10.0"))
+    assert complaint(bundle.require_packages, metadata(monai="2.9.1", torch_version="2.10.0")) == ""
+    newer = metadata(monai="2.9.1", torch_version="2.10.1")
+    assert "expected torch >= 2.10.1, got 2.10.0+cpu" in complaint(bundle.require_packages, newer)
 
 
 def test_says_what_is_too_old_or_missing_and_what_to_install(metadata):
@@ -97,7 +111,8 @@ def test_a_broken_datalist_ends_the_program_with_one_line(tmp_path):
 
 
 def test_valid_data_pass(case):
-    bundle.stop_if_invalid("none.json", {"training": [case("a")], "validation": [case("b")]}, 2)
+    sections = {"training": [case("a")], "validation": [case("b")]}
+    assert complaint(bundle.stop_if_invalid, "none.json", sections, 2) == ""
 
 
 def test_invalid_data_end_the_program_and_every_problem_is_named(case):
@@ -117,6 +132,17 @@ def test_preparing_seeds_and_checks(metadata, case):
     with pytest.raises(RuntimeError, match=r"monai >= 99"):
         bundle.prepare_training(metadata(monai="99"), "", {"training": [case()]}, num_classes=2)
     message_of(bundle.prepare_training, metadata(), "", {"training": [case(highest=2)]}, num_classes=2)
+
+
+def test_of_all_warnings_those_inside_monai_are_hidden():
+    onehot = torch.eye(2).reshape(1, 1, 2, 2)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        bundle.ignore_warnings_inside_monai()
+        LoadImage()
+        compute_hausdorff_distance(onehot, onehot, include_background=True)
+        warnings.warn("something else", stacklevel=1)
+    assert [str(warning.message) for warning in shown] == ["something else"]
 
 
 def test_inference_needs_weights(tmp_path, metadata):

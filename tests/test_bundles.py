@@ -74,6 +74,17 @@ def metadata(bundle):
     return json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
 
 
+def sizes(tensor, n):
+    """What the metadata's formulas of the shape of a tensor are for this n."""
+    return [eval(str(size), {"n": n, "p": 2}) for size in tensor["spatial_shape"]]
+
+
+def images_as_described(bundle, n):
+    """Two random inputs of the shape that the metadata says."""
+    image = metadata(bundle)["network_data_format"]["inputs"]["image"]
+    return torch.rand(2, image["num_channels"], *sizes(image, n))
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_has_the_files_of_a_model_zoo_bundle(bundle, file):
     path = bundle / file
@@ -129,9 +140,16 @@ def test_evaluation_leaves_the_handlers_that_save_weights_out(bundle):
     assert not any("Checkpoints" in target or "Saver" in target for target in targets)
 
 
+def test_inference_says_what_it_wrote_and_where(bundle):
+    config = content(bundle / "configs" / "inference.yaml")
+    progress = {"_target_": "monai_ext.handlers.InferenceProgress", "output_dir": "@output_dir"}
+    assert progress in config["handlers"]
+
+
 def test_metadata_follows_the_bundle_specification(bundle):
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    jsonschema.validate(metadata(bundle), SCHEMA)
+    problems = jsonschema.Draft202012Validator(SCHEMA).iter_errors(metadata(bundle))
+    assert [problem.message for problem in problems] == []
 
 
 @pytest.mark.parametrize("key", [*SCHEMA["required"], "required_packages_version"])
@@ -154,15 +172,18 @@ def test_metadata_agrees_with_itself(bundle):
 
 def test_the_network_takes_and_gives_what_the_metadata_says(bundle):
     meta, config = (str(bundle / "configs" / name) for name in ("metadata.json", "inference.yaml"))
+    network, pred = inference_network(bundle), metadata(bundle)["network_data_format"]["outputs"]["pred"]
     for n in (1, 2):
         monai.bundle.verify_net_in_out("network_def", meta_file=meta, config_file=config, device="cpu", n=n)
+        with torch.no_grad():
+            logits = network(images_as_described(bundle, n))
+        assert logits.shape == (2, pred["num_channels"], *sizes(pred, n))
+        assert str(logits.dtype) == f"torch.{pred['dtype']}"
 
 
 def test_the_network_scripts_and_computes_the_same(bundle):
     network = inference_network(bundle)
-    image = metadata(bundle)["network_data_format"]["inputs"]["image"]
-    sizes = [eval(str(size), {"n": 2, "p": 2}) for size in image["spatial_shape"]]
-    batch = torch.rand(2, image["num_channels"], *sizes)
+    batch = images_as_described(bundle, n=2)
     with torch.no_grad():
         torch.testing.assert_close(torch.jit.script(network)(batch), network(batch))
 

@@ -1,8 +1,9 @@
+import json
 from pathlib import Path
 
 import pytest
 
-from monai_ext.demo import bundle_command, files, make_room, run_demo
+from monai_ext.demo import bundle_command, files, make_room, run_demo, tell
 
 
 def refused(data, out):
@@ -12,7 +13,7 @@ def refused(data, out):
 
 
 def test_an_unknown_bundle_is_named(tmp_path):
-    with pytest.raises(SystemExit, match="bundle among lv_mixed_supervision_segmentation, got 'brain'"):
+    with pytest.raises(SystemExit, match=r"bundle among lv_mixed_supervision_segmentation.*, got 'brain'"):
         run_demo("brain", None, tmp_path)
 
 
@@ -44,3 +45,28 @@ def test_commands_are_those_of_monai():
     words = bundle_command("run", files("train", "demo"), dataset_dir=Path("/data"))
     config = "['configs/train.yaml', 'configs/demo.yaml']"
     assert words == ["-m", "monai.bundle", "run", "--config_file", config, "--dataset_dir", "/data"]
+
+
+SCORES = {"unit": "mm", "mean": {"dice": 0.9, "hd95": 2.0}}
+
+
+@pytest.mark.parametrize(
+    ("summary", "test", "lines"),
+    [
+        (SCORES, [], ["prediction: mean Dice 0.900, HD95 2.0 mm, validation cases"]),
+        (
+            {**SCORES, "teacher": {"mean": {"dice": 0.8, "hd95": 3.0}}},
+            ["case"],
+            [
+                "student: mean Dice 0.900, HD95 2.0 mm, test cases",
+                "teacher: mean Dice 0.800, HD95 3.0 mm, test cases",
+            ],
+        ),
+    ],
+)
+def test_the_last_lines_say_whose_scores_on_which_cases(tmp_path, capsys, summary, test, lines):
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "summary.json").write_text(json.dumps(summary))
+    tell(tmp_path, tmp_path / "sheet.png", {"name": "toy", "test": test})
+    told = capsys.readouterr().out.splitlines()
+    assert [line for line in told if "mean Dice" in line] == lines

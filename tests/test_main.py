@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from monai_ext.__main__ import app
+from monai_ext.data import write_datalist
 
 
 @pytest.fixture
@@ -74,3 +76,53 @@ def test_a_datalist_that_cannot_be_read_is_told_without_a_traceback(tmp_path, te
     result = check(path)
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
     assert str(path) in result.stdout and len(result.stdout.splitlines()) == 1
+
+
+@pytest.fixture
+def changed(datalist):
+    """The datalist with digests, after which both validation labels were changed."""
+    content = json.loads(datalist.read_text())
+    write_datalist(datalist, name="toy", **{**content, "labels": {0: "background", 1: "cavity"}})
+    for case in ("b1", "b2"):
+        path = datalist.parent / f"{case}_label.nii.gz"
+        nib.save(nib.Nifti1Image(np.eye(4, dtype=np.uint8)[..., None].repeat(4, axis=2), np.eye(4)), path)
+    return datalist
+
+
+def test_a_changed_label_is_told_until_it_is_accepted(changed):
+    result = check(changed)
+    assert result.exit_code == 1 and len(result.stdout.splitlines()) == 2
+    assert all("got another" in line for line in result.stdout.splitlines())
+    result = check(changed, "--accept-changes")
+    assert result.exit_code == 0 and result.stdout.startswith("2 changed labels accepted\n")
+    assert result.stdout.endswith("no problem found\n") and check(changed).exit_code == 0
+
+
+def test_a_list_of_test_cases_can_be_accepted_by_its_section(changed):
+    assert check(changed, "--accept-changes", "--section", "training").stdout.startswith("0 changed labels")
+    assert check(changed, "--accept-changes", "--section", "validation").stdout.startswith("2 changed labels")
+
+
+def test_a_change_is_not_accepted_with_another_problem(changed):
+    (changed.parent / "a1.nii.gz").unlink()
+    before = changed.read_text()
+    result = check(changed, "--accept-changes")
+    problem, end = result.stdout.splitlines()
+    assert result.exit_code == 1 and problem.startswith("training[0] (a1): image")
+    assert end == f"{changed}: no change was accepted" and changed.read_text() == before
+
+
+def test_changes_are_not_accepted_without_references(changed):
+    result = check(changed, "--accept-changes", "--no-references")
+    assert "Expected --accept-changes with references, got --no-references" in str(result.exception)
+    assert check(changed).exit_code == 1
+
+
+def test_a_datalist_that_cannot_be_replaced_is_told_without_a_traceback(changed, monkeypatch):
+    def refuse(self, target):
+        raise PermissionError(f"no writing to {target}")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    result = check(changed, "--accept-changes")
+    assert isinstance(result.exception, SystemExit) and result.exit_code == 1
+    assert f"{changed}: Expected a file that can be replaced, got no writing to" in result.output

@@ -5,39 +5,91 @@ import pytest
 
 from monai_ext.data.datalist import write_datalist
 from monai_ext.keys import UNLABELED
-from monai_ext.report import spaced, surroundings, write_sheet
+from monai_ext.report import COLORS, spaced, surroundings, write_sheet
+
+TRUTH = np.zeros((20, 24, 3), np.uint8)
+TRUTH[6:12, 8:14, 1] = 1
 
 
 @pytest.fixture
-def datalist(tmp_path):
-    """A weakly labeled training case, one that names no reference, and an unseen case."""
-    rng = np.random.default_rng(0)
-    truth = np.zeros((20, 24, 3), np.uint8)
-    truth[6:12, 8:14, 1] = 1
-    weak = np.full_like(truth, UNLABELED)
+def make_datalist(tmp_path):
+    """Writes a training case, one that names no reference, and a case in another list."""
+    weak = np.full_like(TRUTH, UNLABELED)
     weak[8, 10, 1], weak[19, 23, 1] = 1, 0
-    for name, array in {"image": rng.normal(size=truth.shape), "truth": truth, "weak": weak}.items():
+    image = np.random.default_rng(0).normal(size=TRUTH.shape)
+    arrays = {"image": image, "truth": TRUTH, "weak": weak, "noisy": np.roll(TRUTH, 2, axis=0)}
+    for name, array in arrays.items():
         nib.save(nib.Nifti1Image(array.astype(np.int16), np.eye(4)), tmp_path / f"{name}.nii.gz")
-    item = {"image": "image.nii.gz", "label": "weak.nii.gz", "supervision": "partial", "patient": "p"}
-    training = [{**item, "case": "taught", "reference": "truth.nii.gz"}, {**item, "case": "no reference"}]
-    unseen = {**item, "case": "new", "label": "truth.nii.gz", "supervision": "full", "patient": "q"}
-    path = tmp_path / "datalist.json"
-    write_datalist(path, name="toy", labels={0: "background", 1: "heart"}, training=training, test=[unseen])
-    return path
+
+    def write(kind="partial", section="test"):
+        label = {"partial": "weak.nii.gz", "noisy": "noisy.nii.gz"}[kind]
+        item = {"image": "image.nii.gz", "label": label, "supervision": kind, "patient": "p"}
+        training = [
+            {**item, "case": "taught", "reference": "truth.nii.gz"},
+            {**item, "case": "no reference"},
+        ]
+        new = {**item, "case": "new", "label": "truth.nii.gz", "supervision": "full", "patient": "q"}
+        labels = {0: "background", 1: "heart"}
+        path = tmp_path / "datalist.json"
+        return write_datalist(path, name="toy", labels=labels, training=training, **{section: [new]})
+
+    return write
 
 
-def test_the_sheet_has_a_row_a_case_and_a_column_a_prediction(datalist, tmp_path, monkeypatch):
+@pytest.fixture
+def sheet(tmp_path, monkeypatch):
+    """Draws a sheet of empty predictions and returns the figure and its axes, one row a case."""
     drawn = []
     monkeypatch.setattr(plt, "close", drawn.append)
-    nothing = np.zeros((20, 24, 3))
-    write_sheet(lambda item: {"teacher": nothing, "pred": nothing}, datalist, tmp_path / "a" / "sheet.png")
-    axes = np.array(drawn[0].axes).reshape(-1, 5)
-    assert [axis.get_title() for axis in axes[0]] == ["image", "weak label", "teacher", "student", "truth"]
-    assert [row[0].get_ylabel().split("\n")[0] for row in axes] == ["taught", "new"]
+
+    def draw(datalist, keys=("pred",), **options):
+        write_sheet(
+            lambda item: dict.fromkeys(keys, 0 * TRUTH), datalist, tmp_path / "a" / "sheet.png", **options
+        )
+        rows = 1 if options.get("taught") == 0 else 2
+        return drawn[0], np.array(drawn[0].axes).reshape(rows, -1)
+
+    return draw
+
+
+def titles(axes):
+    return [axis.get_title() for axis in axes[0]]
+
+
+def test_the_sheet_has_a_row_a_case_and_a_column_a_prediction(make_datalist, sheet, tmp_path):
+    figure, axes = sheet(make_datalist(), keys=("teacher", "pred"))
+    assert titles(axes) == ["image", "weak label", "teacher", "student", "truth"]
+    assert [row[0].get_ylabel() for row in axes] == ["taught\ntraining case", "new\ntest case"]
     assert len(axes[0, 1].collections[0].get_offsets()) == 1  # the mark of the object; the other is far away
-    assert "unseen" in axes[1, 1].texts[0].get_text()
-    assert drawn[0].get_suptitle() == "toy"
+    assert axes[1, 1].texts[0].get_text() == "none"
+    assert figure.get_suptitle() == "toy"
     assert plt.imread(tmp_path / "a" / "sheet.png").shape[0] > 100
+
+
+def test_without_a_teacher_there_is_a_prediction_and_no_student(make_datalist, sheet):
+    _, axes = sheet(make_datalist())
+    assert titles(axes) == ["image", "weak label", "prediction", "truth"]
+
+
+def test_without_a_test_list_the_rows_are_validation_cases(make_datalist, sheet):
+    _, axes = sheet(make_datalist(section="validation"), taught=0)
+    assert axes[0, 0].get_ylabel() == "new\nvalidation case"
+    assert titles(axes) == ["image", "prediction", "truth"]
+
+
+def test_a_noisy_label_is_a_filled_map(make_datalist, sheet):
+    _, axes = sheet(make_datalist("noisy"))
+    assert titles(axes)[1] == "noisy label"
+    _, overlay = axes[0, 1].images
+    assert (overlay.get_array() == 1).sum() == TRUTH.sum() and not axes[0, 1].collections
+
+
+@pytest.mark.parametrize(("kind", "named"), [("partial", ["background", "heart"]), ("noisy", ["heart"])])
+def test_the_legend_names_the_classes_that_are_drawn_in_their_colors(make_datalist, sheet, kind, named):
+    figure, _ = sheet(make_datalist(kind))
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == named
+    assert legend.get_patches()[-1].get_facecolor() == COLORS(1)
 
 
 def test_the_view_is_a_square_around_the_object_within_the_image():

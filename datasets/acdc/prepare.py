@@ -1,11 +1,10 @@
-"""Prepare ACDC for the bundles: a few full masks, weak labels for the other patients, and a datalist.
+"""Prepare ACDC for the bundles: a few full masks, weak or noisy labels for the others, and a datalist.
 
 python datasets/acdc/prepare.py --raw DIR --out DIR --full 3 --seed 0
 """
 
 import logging
 import re
-import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -16,9 +15,11 @@ from rich.console import Console
 from rich.progress import track
 
 from monai_ext.data import preparation as prep
-from monai_ext.data.datalist import dataset_name, nested_subset, write_datalist
+from monai_ext.data.datalist import dataset_name, write_datalist
 from monai_ext.data.image_files import read_volume
-from monai_ext.keys import CASE, IMAGE, LABEL, PATIENT, REFERENCE, SUPERVISION, UNLABELED, Supervision
+from monai_ext.data.noise_options import NoiseOptions, noise_options, noise_report
+from monai_ext.keys import UNLABELED, Supervision
+from monai_ext.transforms.label_noise import PRESETS, noisy_label
 from monai_ext.transforms.weak_labels import scribble_label, weak_label
 
 logger = logging.getLogger("acdc")
@@ -65,7 +66,9 @@ class Frame(NamedTuple):
     section: str
     case: str
     folder: Path
-    full: bool
+    kind: Supervision
+    corrupted: bool
+    """Whether its label gets noise."""
 
     def file(self, suffix: str = "") -> Path:
         """The image, or the file of it that ends on ``_gt`` or ``_scribble``."""
@@ -108,74 +111,64 @@ def frame_names(folder: Path) -> list[str]:
         ) from error
 
 
-def select_full(training: list[str], full: str, seed: int) -> list[str]:
-    """Training patients that keep their full masks."""
-    if full == "all" or not training:  # nothing to choose from where everything is for the test
-        return training
-    if not full.isdecimal():
-        raise ValueError(f"Expected --full to be a number of patients or all, got {full!r}.")
-    if int(full) > len(training):
-        raise ValueError(
-            f"Expected --full at most {len(training)}, the number of training patients, got {full}."
-        )
-    return nested_subset(training, int(full), seed)
-
-
 def prepare_frame(
-    frame: Frame, out: Path, task: Task, weak: Weak, seed: int
+    frame: Frame, out: Path, task: Task, weak: Weak, noise: NoiseOptions, seed: int
 ) -> tuple[dict[str, Any], prep.Prepared]:
-    """Write image, label and, of a weakly labeled frame, reference."""
+    """Write image, label and, of a frame that is not fully labeled, reference."""
     image = read_volume(frame.file())
-    truth = prep.read_label(frame.file("_gt"), image, CLASSES)
-    label, kind = task.relabel(truth), Supervision.FULL if frame.full else Supervision.PARTIAL
-    item: dict[str, Any] = {IMAGE: f"images/{image.path.name}", LABEL: f"labels/{frame.case}.nii.gz"}
-    item |= {SUPERVISION: kind.value, CASE: frame.case, PATIENT: frame.folder.name}
-    if not frame.full:
-        item[REFERENCE] = f"reference/{frame.case}.nii.gz"
-        prep.write_label(out / item[REFERENCE], label, image.path)
-        if weak.strategy == "scribble":
-            path = frame.file("_scribble")
-            drawn = scribble_label(prep.read_label(path, image, range(NOT_ANNOTATED + 1)), NOT_ANNOTATED)
-            label = task.relabel(prep.without_contradictions(drawn, truth, path, MAX_CONTRADICTION))
-        else:
-            classes = [k for k in task.labels if k > 0]
-            label = weak_label(label, classes, seed=seed, case=frame.case, **weak._asdict())
-    prep.write_label(out / item[LABEL], label, image.path)
-    shutil.copyfile(image.path, out / item[IMAGE])
-    share = float((label != UNLABELED).mean())
-    spacing = np.linalg.norm(image.affine[:3, :3], axis=0)
-    return item, prep.Prepared(
-        frame.section, kind.value, frame.folder.name, truth.shape[-1], share, tuple(spacing)
-    )
+    full_label = prep.read_label(frame.file("_gt"), image, CLASSES)
+    truth = label = task.relabel(full_label)
+    classes = [k for k in task.labels if k > 0]
+    if frame.corrupted:
+        label = noisy_label(truth, classes, noise.noises, seed, frame.case)
+    elif frame.kind is Supervision.PARTIAL and weak.strategy == "scribble":
+        path = frame.file("_scribble")
+        drawn = scribble_label(prep.read_label(path, image, range(NOT_ANNOTATED + 1)), NOT_ANNOTATED)
+        label = task.relabel(prep.without_contradictions(drawn, full_label, path, MAX_CONTRADICTION))
+    elif frame.kind is Supervision.PARTIAL:
+        label = weak_label(truth, classes, seed=seed, case=frame.case, **weak._asdict())
+    about = {"section": frame.section, "kind": frame.kind, "case": frame.case, "patient": frame.folder.name}
+    return prep.write_case(out, image, truth, label, **about)
 
 
-def find_frames(raw: Path, split: str | None, full: str, seed: int, scribbles: bool) -> list[Frame]:
+def find_frames(
+    raw: Path, split: str | None, full: str, seed: int, scribbles: bool, noise: NoiseOptions
+) -> list[Frame]:
     """Every frame to prepare; that their files are there shows now."""
     folders = find_patients(raw)
     sections = prep.resolve_split(split, raw, folders, seed)
-    complete = select_full(sections["training"], full, seed)
+    complete = prep.select_full(sections["training"], full, seed)
+    others = sorted(set(sections["training"]) - set(complete))
+    kinds = dict.fromkeys(others, Supervision.NOISY if noise.noises else Supervision.PARTIAL)
+    corrupted = noise.choose(others, seed)
     frames = [
-        Frame(section, case, folders[name], section != "training" or name in complete)
+        Frame(section, case, folders[name], kinds.get(name, Supervision.FULL), name in corrupted)
         for section, names in sections.items()
         for name in names
         for case in frame_names(folders[name])
     ]
     for frame in frames:
-        for suffix in ("", "_gt", "_scribble") if scribbles and not frame.full else ("", "_gt"):
+        drawn = scribbles and frame.kind is Supervision.PARTIAL
+        for suffix in ("", "_gt", "_scribble") if drawn else ("", "_gt"):
             frame.file(suffix)
     return frames
 
 
 def prepare(
-    frames: list[Frame], out: Path, task: str, weak: Weak, seed: int, unit: str, name: str
-) -> list[prep.Prepared]:
-    """Write the files of all frames and the datalist."""
-    for folder in ("images", "labels", "reference"):
-        (out / folder).mkdir()
+    frames: list[Frame],
+    out: Path,
+    task: str,
+    weak: Weak,
+    noise: NoiseOptions,
+    seed: int,
+    unit: str,
+    name: str,
+) -> tuple[list[prep.Prepared], str]:
+    """Write the files of all frames and the datalist; returns what the summary shows."""
     items: dict[str, list[dict[str, Any]]] = {"training": [], "validation": [], "test": []}
     cases = []
     for frame in track(frames, "ACDC", console=Console(stderr=True), transient=True):
-        item, case = prepare_frame(frame, out, TASKS[task], weak, seed)
+        item, case = prepare_frame(frame, out, TASKS[task], weak, noise, seed)
         items[frame.section].append(item)
         cases.append(case)
     if unit == "mm" and all(np.allclose(case.spacing, 1) for case in cases):
@@ -183,12 +176,17 @@ def prepare(
             "Every header says 1 x 1 x 1 mm, as no ACDC scan is: the spacing was lost; unit: voxel"
         )
         unit = "voxel"
-    full = sorted({frame.folder.name for frame in frames if frame.section == "training" and frame.full})
-    options = ", ".join(f"{key} {value}" for key, value in weak._asdict().items())
-    made = f"ACDC, task {task}, seed {seed}; full masks in training: {', '.join(full) or 'none'}; {options}"
-    labels = TASKS[task].labels
+    labels, training = TASKS[task].labels, [frame for frame in frames if frame.section == "training"]
+    full = sorted({frame.folder.name for frame in training if frame.kind is Supervision.FULL})
+    corrupted = {frame.folder.name for frame in training if frame.corrupted}
+    report = noise_report(items["training"], out, labels, corrupted)
+    made = f"ACDC, task {task}, seed {seed}; full masks in training: {', '.join(full) or 'none'}; "
+    if noise.noises:
+        made += "; ".join([noise.describe(corrupted), *report.splitlines()])
+    else:
+        made += ", ".join(f"{key} {value}" for key, value in weak._asdict().items())
     write_datalist(out / prep.DATALIST, name=name, labels=labels, unit=unit, description=made, **items)
-    return cases
+    return cases, report
 
 
 def main(
@@ -216,28 +214,35 @@ def main(
         int | None,
         typer.Option(min=1, help="Marked voxels of a class and slice, at most (not for scribbles)."),
     ] = Weak().max_core_voxels,
+    noise: Annotated[
+        list[str] | None, typer.Option(help=f"Noisy labels instead of weak ones: {', '.join(PRESETS)}.")
+    ] = None,
+    noise_k: Annotated[tuple[int, int] | None, typer.Option(help="Its strength, LO HI.")] = None,
+    noise_under: Annotated[float | None, typer.Option(help="Share of eroded slices.")] = None,
+    noise_share: Annotated[float, typer.Option(help="Share of these patients that get noise.")] = 1.0,
     split: Annotated[
         str | None, typer.Option(help="CSV file, test, or shares such as 70/10/20; else split.csv in RAW.")
     ] = None,
     spacing_unknown: Annotated[bool, typer.Option("--spacing-unknown", help="Measure in voxels.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was prepared before.")] = False,
 ) -> None:
-    """Prepare ACDC: a few full masks, weak labels for the other patients, and a datalist."""
+    """Prepare ACDC: a few full masks, weak or noisy labels for the other patients, and a datalist."""
     options = Weak(weak, background, ring_spots, ring, max_core_voxels)
     try:
         if raw.resolve().is_relative_to(out.resolve()):
             raise ValueError(
                 f"Expected --out apart from --raw, got {out}, which holds {raw}; choose another."
             )
+        mistakes = noise_options(noise, noise_k, noise_under, noise_share)
         with prep.staged_folder(out, overwrite) as staged:
-            frames = find_frames(raw, split, full, seed, weak == "scribble")
+            frames = find_frames(raw, split, full, seed, weak == "scribble", mistakes)
             unit = "voxel" if spacing_unknown else "mm"
             name = dataset_name(raw, "ACDC")
-            cases = prepare(frames, staged, task, options, seed, unit, name)
+            cases, report = prepare(frames, staged, task, options, mistakes, seed, unit, name)
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code=1) from None
-    Console().print(prep.summary_table(cases, f"ACDC, task {task}"))
+    Console().print(prep.summary_table(cases, f"ACDC, task {task}", report))
     typer.echo(f"wrote {out / prep.DATALIST}")
 
 

@@ -1,11 +1,12 @@
 """Items of a datalist as the checks see them, and the problems that show without opening a file."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
-from monai_ext.keys import CASE, IMAGE, LABEL, PATIENT, REFERENCE, SUPERVISION, Supervision
+from monai_ext.keys import CASE, IMAGE, LABEL, LABEL_SHA256, PATIENT, REFERENCE, SUPERVISION, Supervision
 
 _NEED_A_LABEL = (Supervision.FULL, Supervision.PARTIAL, Supervision.NOISY)
 _KINDS = [kind.value for kind in Supervision]
@@ -25,6 +26,8 @@ class Entry(NamedTuple):
     reference: Path | None
     kind: Supervision | None
     patient: str
+    digest: str | None
+    """SHA-256 that the bytes of the label should have, in lower case."""
 
 
 def parse_entries(sections: Mapping[str, Sequence[Any]]) -> tuple[list[Entry], list[Problem]]:
@@ -56,13 +59,31 @@ def parse_entries(sections: Mapping[str, Sequence[Any]]) -> tuple[list[Entry], l
         label, reference = (Path(path) if path else None for path in paths)
         kind, messages = _kind(section, item.get(SUPERVISION, Supervision.FULL), label)
         problems += [(order, f"{name}: {message}") for message in messages]
+        digest, messages = _digest(item.get(LABEL_SHA256))
+        problems += [(order, f"{name}: {message}") for message in messages]
         patient = str(item.get(PATIENT) or "")
-        entries.append(Entry(order, section, name, tuple(map(Path, images)), label, reference, kind, patient))
+        files = tuple(map(Path, images)), label, reference
+        entries.append(Entry(order, section, name, *files, kind, patient, digest))
     return entries, problems
+
+
+def is_sha256(value: Any) -> TypeGuard[str]:
+    """Whether a value is a text of 64 hexadecimal digits."""
+    return isinstance(value, str) and re.fullmatch("[0-9a-fA-F]{64}", value) is not None
 
 
 def _is_path(value: Any) -> bool:
     return isinstance(value, (str, Path)) and bool(str(value))
+
+
+def _digest(value: Any) -> tuple[str | None, list[str]]:
+    """The digest in lower case, and whether it is one."""
+    if is_sha256(value):
+        return value.lower(), []
+    message = (
+        f"Expected {LABEL_SHA256} to be 64 hexadecimal digits, got {value!r}; restore it or take it out."
+    )
+    return None, [message] * (value is not None)
 
 
 def _kind(section: str, word: Any, label: Path | None) -> tuple[Supervision | None, list[str]]:

@@ -1,5 +1,6 @@
 """Everything that can be wrong with a datalist and its files, found before any training time is spent."""
 
+import json
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,8 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import track
 
-from monai_ext.data.check_entries import Entry, Problem, overlap_problems, parse_entries
-from monai_ext.data.datalist import SECTIONS, items, read_datalist
+from monai_ext.data.check_entries import Entry, Problem, is_sha256, overlap_problems, parse_entries
+from monai_ext.data.datalist import SECTIONS, file_sha256, items, read_datalist
 from monai_ext.data.image_files import (
     Volume,
     VolumeError,
@@ -21,7 +22,7 @@ from monai_ext.data.image_files import (
     label_problems,
     read_volume,
 )
-from monai_ext.keys import IMAGE, LABEL, REFERENCE, Supervision
+from monai_ext.keys import IMAGE, LABEL, LABEL_SHA256, REFERENCE, Supervision
 
 _SHOWN = 20
 _THREADS = 2
@@ -59,13 +60,48 @@ def check_datalist(
         datalist = read_datalist(path)
         content = {name: items(path, name) for name in sections or SECTIONS}
     except (OSError, ValueError) as error:
-        message = " ".join(str(error).split())
-        return [message if str(path) in message else f"{path}: {message}"]
+        return [_reason(path, error)]
     for name, section in content.items():
         for item, written in zip(section, datalist[name], strict=True):
             if REFERENCE in written:  # which `items` hides from training
                 item[REFERENCE] = os.path.normpath(Path(path).absolute().parent / written[REFERENCE])
     return check_items(content, datalist["labels"], references, need_labels)
+
+
+def accept_label_changes(path: str | Path, sections: Collection[str] | None = None) -> tuple[list[str], int]:
+    """Write the digests of changed label files anew, unless anything else is wrong with the datalist.
+
+    Everything is checked as by `check_datalist`, references included. Items without a digest stay without.
+
+    Args:
+        path: the JSON file; it is replaced whole or not at all, and everything but the digests is kept.
+        sections: names of the sections to check and to accept; None for all.
+
+    Returns:
+        The problems, and how many digests were written: none if there is a problem.
+
+    Raises:
+        OSError: the datalist cannot be written.
+    """
+    path = Path(path)
+    try:
+        read_datalist(path)
+    except (OSError, ValueError) as error:
+        return [_reason(path, error)], 0
+    content = json.loads(path.read_text(encoding="utf-8"))
+    listed = [item for section in sections or SECTIONS for item in content.get(section, [])]
+    changed = sum(_renew_digest(item, path.parent) for item in listed)
+    if not changed:
+        return check_datalist(path, references=True, sections=sections), 0
+    renewed = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        renewed.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        problems = check_datalist(renewed, references=True, sections=sections)
+        if not problems:
+            renewed.replace(path)
+    finally:
+        renewed.unlink(missing_ok=True)
+    return problems, 0 if problems else changed
 
 
 def check_items(
@@ -79,7 +115,7 @@ def check_items(
     Args:
         sections: items by section; all but "training" are for evaluation and must be fully labeled. An item
             has ``image`` (one path, or one for each modality) and may have ``label``, ``supervision`` (else
-            "full"), ``case``, ``patient`` (else the image path) and ``reference``.
+            "full"), ``case``, ``patient`` (else the image path), ``label_sha256`` and ``reference``.
         labels: the legal class indices, background 0 included.
         references: whether to open the full masks of weakly labeled cases and compare.
         need_labels: whether a training list of nothing but unlabeled images is a problem.
@@ -137,6 +173,31 @@ def require_valid(
         raise DataError("\n".join(found[:_SHOWN] + more))
 
 
+def _reason(path: str | Path, error: Exception) -> str:
+    message = " ".join(str(error).split())
+    return message if str(path) in message else f"{path}: {message}"
+
+
+def _renew_digest(item: Any, folder: Path) -> bool:
+    """Give an item that has a digest the one of its label file; whether that is another."""
+    old = item.get(LABEL_SHA256) if isinstance(item, dict) else None
+    if not is_sha256(old) or not (label := folder / item.get(LABEL, "")).is_file():
+        return False
+    item[LABEL_SHA256] = file_sha256(label)
+    return bool(item[LABEL_SHA256] != old.lower())
+
+
+def _digest_problem(entry: Entry) -> str | None:
+    """Message if the label file has another digest than the item says, else None."""
+    if entry.digest is None or entry.label is None or (found := file_sha256(entry.label)) == entry.digest:
+        return None
+    return (
+        f"{entry.label}: Expected the file that was there when the datalist was written "
+        f"(sha256 {entry.digest[:8]}...), got another ({found[:8]}...); "
+        "if the change is meant, run: python -m monai_ext check DATALIST --accept-changes"
+    )
+
+
 def _in_threads(check: Callable[[list[Entry]], _Found], groups: list[list[Entry]]) -> Iterable[_Found]:
     """Results in the order of the groups; a progress bar shows on a terminal."""
     console = Console(stderr=True)
@@ -177,9 +238,12 @@ def _check_case(entries: list[Entry], legal: set[int], references: bool) -> _Fou
             report(entries[0], IMAGE, image_problems(volume))
         volume = None  # let go of it before the next one comes
     for entry in entries:
+        known = len(problems)
         if entry.label and (volume := read(entry, LABEL, entry.label)):
             messages, classes[entry.order] = label_problems(volume, legal, entry.kind is not Supervision.FULL)
             report(entry, LABEL, messages)
+            if len(problems) == known:  # else the label has a problem that says more
+                report(entry, LABEL, [_digest_problem(entry)])
             if entry.kind is Supervision.PARTIAL:
                 weak.append((entry, volume))
             elif entry.kind is Supervision.FULL:

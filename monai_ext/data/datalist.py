@@ -9,20 +9,22 @@ An item::
      "case": "a_01", "patient": "a", "reference": "reference/a_01.nii.gz"}
 
 ``image`` may be a list, one file per modality. ``reference`` is the full mask of a weakly labeled case, for
-comparison only; :func:`items` leaves it out, so that training cannot open it.
+comparison only; :func:`items` leaves it out, so that training cannot open it. ``label_sha256`` is the digest
+of the label file, by which the checks notice that it was changed; :func:`write_datalist` adds it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from monai_ext.keys import CASE, IMAGE, LABEL, PATIENT, REFERENCE, SUPERVISION, Supervision
+from monai_ext.keys import CASE, IMAGE, LABEL, LABEL_SHA256, PATIENT, REFERENCE, SUPERVISION, Supervision
 
 SECTIONS = ("training", "validation", "test")
 UNITS = ("mm", "voxel")
@@ -61,7 +63,8 @@ def write_datalist(
         labels: name of each class from 0 (background) up.
         unit: ``"mm"``, or ``"voxel"`` if the spacing in the headers means nothing.
         description: where the data come from and how they were prepared.
-        training: items as the module describes; absolute paths are made relative to the folder of ``path``.
+        training: items as the module describes; absolute paths are made relative to the folder of ``path``,
+            and ``label_sha256`` is added where the label file exists and the item does not have the key.
         validation: likewise.
         test: likewise.
 
@@ -79,11 +82,12 @@ def write_datalist(
         "labels": {str(k): v for k, v in sorted(labels.items())},
         "unit": unit,
     }
-    content |= {
-        key: [_with_relative_paths(item, path.parent) for item in section]
-        for key, section in sections.items()
-    }
+    for key, section in sections.items():
+        content[key] = [_with_relative_paths(item, path.parent) for item in section]
     _normalized(content, path)
+    for item in (item for section in sections for item in content[section]):
+        if (label := path.parent / item.get(LABEL, "")).is_file():
+            item.setdefault(LABEL_SHA256, file_sha256(label))
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -91,6 +95,11 @@ def write_datalist(
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of the bytes of a file, 64 hexadecimal digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def read_datalist(path: str | Path) -> dict[str, Any]:
@@ -271,23 +280,21 @@ def _normalized_item(entry: Any, where: str) -> dict[str, Any]:
 
 
 def _with_relative_paths(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    def relative(file: Any) -> Any:
-        if isinstance(file, (list, tuple)):
-            return [relative(f) for f in file]
-        if not isinstance(file, (str, Path)):
-            return file
+    def relative(file: str | Path) -> str:
         return Path(os.path.relpath(file, folder.absolute()) if Path(file).is_absolute() else file).as_posix()
 
-    item = {k: v.value if isinstance(v, Supervision) else v for k, v in item.items()}
-    return {key: relative(value) if key in _PATHS else value for key, value in item.items()}
+    return _with_paths({k: v.value if isinstance(v, Supervision) else v for k, v in item.items()}, relative)
 
 
 def _with_absolute_paths(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    def absolute(file: str | list[str]) -> str | list[str]:
-        if isinstance(file, list):
-            return [os.path.normpath(folder / f) for f in file]
-        return os.path.normpath(folder / file)
+    item = {key: value for key, value in item.items() if key != REFERENCE}
+    return _with_paths(item, lambda file: os.path.normpath(folder / file))
 
-    return {
-        key: absolute(value) if key in _PATHS else value for key, value in item.items() if key != REFERENCE
-    }
+
+def _with_paths(item: Mapping[str, Any], change: Callable[[str | Path], str]) -> dict[str, Any]:
+    def changed(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [changed(v) for v in value]
+        return change(value) if isinstance(value, (str, Path)) else value
+
+    return {key: changed(value) if key in _PATHS else value for key, value in item.items()}

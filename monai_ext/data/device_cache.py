@@ -5,6 +5,7 @@ import os
 import pickle
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,10 @@ from torch.nn.functional import pad
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from monai_ext.data.free_memory import GIGABYTE, HOST, free_gb
 from monai_ext.keys import IMAGE, LABEL, SUPERVISION, UNLABELED, Supervision
 
 logger = logging.getLogger(__name__)
-
-GIGABYTE = 1e9
-HOST = torch.device("cpu")
 
 
 class DeviceCache(Dataset):
@@ -69,6 +68,7 @@ class DeviceCache(Dataset):
         self.data = [dict(item) for item in data]
         self.device = torch.device(device)
         self.patch_size = None if patch_size is None else tuple(patch_size)
+        self.transform = transform
         self._read = Reader(transform)
         self._load(device_budget_gb, host_budget_gb, cache_dir, progress)
         self._index()
@@ -136,7 +136,9 @@ class DeviceCache(Dataset):
     def _index(self) -> None:
         """Make the table of entries, and stack the slices if they are in memory."""
         self._stacked: tuple[Tensor, Tensor] | None = None
+        self._replaced: dict[int, Tensor] = {}
         depths = [1 if self.patch_size else shape[-1] for shape in self._shapes]
+        self._rows = [slice(*ends) for ends in pairwise(accumulate(depths, initial=0))]
         self._entries = [(v, z) for v, depth in enumerate(depths) for z in range(depth)]
         kinds = torch.tensor(
             [Supervision(item.get(SUPERVISION, Supervision.FULL)).code for item in self.data]
@@ -187,9 +189,31 @@ class DeviceCache(Dataset):
             SUPERVISION: self.kind_codes[where].to(self.device, non_blocking=True),
         }
 
+    def volume(self, index: int) -> tuple[Tensor, Tensor]:
+        """Image (M, *S) float16 and label (1, *S) uint8 of an item, where they are kept."""
+        if self._stacked is not None:
+            images, labels = (part[self._rows[index]].movedim(0, -1) for part in self._stacked)
+            return images, labels
+        image, label = self._volumes[index]
+        return image, self._replaced.get(index, label)
+
+    def replace_label(self, index: int, label: Tensor) -> None:
+        """Let batches have another label (1, *S) for an item; files stay as they are.
+
+        It lies beside the image, in host memory if that is on disk. ValueError for another shape.
+        """
+        shape, got = (1, *self._shapes[index][1:]), tuple(label.shape)
+        if got != shape:
+            raise ValueError(f"Expected a label {shape} for item {index}, got {got}; pass the whole volume.")
+        if self._stacked is not None:
+            self._stacked[1][self._rows[index]] = label.movedim(-1, 0).to(self._stacked[1])
+        else:
+            place = self.device if self.storage == "device" else HOST
+            self._replaced[index] = label.to(place, torch.uint8, copy=True)
+
     def _take(self, entry: tuple[int, int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         volume, z = entry
-        image, label = self._volumes[volume]
+        image, label = self.volume(volume)
         if self.patch_size is None:
             return image[..., z], label[..., z]
         short = [max(0, p - s) for p, s in zip(self.patch_size, image.shape[1:], strict=True)]
@@ -271,24 +295,3 @@ def stack_slices(volumes: list[Tensor], device: torch.device) -> Tensor:
 def plain(data: Any) -> Tensor:
     """The tensor without MONAI's metadata."""
     return data.as_tensor() if isinstance(data, MetaTensor) else torch.as_tensor(data)
-
-
-def free_gb(device: torch.device) -> float:
-    """GB that a cache may take: 60 % of a GPU's free memory, or half of the machine's available memory.
-
-    The latter is shared by the processes that ``torchrun`` started on this machine (``LOCAL_WORLD_SIZE``).
-    """
-    if device.type == "cuda":
-        return 0.6 * torch.cuda.mem_get_info(device)[0] / GIGABYTE
-    return 0.5 * available_bytes() / int(os.environ.get("LOCAL_WORLD_SIZE", 1)) / GIGABYTE
-
-
-def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> float:
-    """Memory that is not in use, where the system tells it; else all of the machine's; else 8 GB."""
-    if meminfo.is_file():
-        fields = dict(line.split(":") for line in meminfo.read_text(encoding="ascii").splitlines())
-        if "MemAvailable" in fields:
-            return 1024 * float(fields["MemAvailable"].split()[0])  # stated in kB, which are KiB
-    if hasattr(os, "sysconf"):
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return 8 * GIGABYTE

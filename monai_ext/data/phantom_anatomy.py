@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_ext.data.phantom_shapes import Blob, View
+
 _GROUPS = {  # cavity radius at the base, wall, systolic / diastolic radius, size of the right ventricle
     "NOR": ((22, 26), (7, 9.5), (0.60, 0.72), (0.9, 1.05)),
     "DCM": ((28, 33), (6.5, 8), (0.82, 0.92), (0.85, 1.0)),
@@ -31,6 +33,12 @@ class Scan(NamedTuple):
     sigma: float
     waves: NDArray[np.float64]
 
+    @property
+    def view(self) -> View:
+        """Where the voxels lie, in mm from the left ventricle."""
+        center = self.center + np.array([22.0, 0.0])
+        return View(self.shape, self.spacing, self.rotation, center, self.waves)
+
 
 class Heart(NamedTuple):
     """Shape of the two ventricles; lengths in mm, angles in radians, the rest are ratios."""
@@ -49,18 +57,6 @@ class Heart(NamedTuple):
     tilt: NDArray[np.float64]
     shortening: float
     papillary: NDArray[np.float64]
-
-
-class Blob(NamedTuple):
-    """An ellipse of one tissue: center and half axes in mm from the left ventricle, angle in radians."""
-
-    tissue: str
-    x: float
-    y: float
-    a: float
-    b: float
-    angle: float = 0.0
-    growth: float = 0.0  # relative change of size from base to apex
 
 
 def draw_patient(seed: int) -> tuple[Scan, Heart, list[Blob]]:

@@ -1,9 +1,10 @@
-"""The computer-made hearts as files in the layout of the ACDC challenge, with strokes as if drawn by hand."""
+"""The computer-made bodies as files: hearts in the layout of ACDC, thoraces in the layout of SegTHOR."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -21,14 +22,22 @@ from monai_ext.data.phantoms import (
     RIGHT_VENTRICLE,
     heart_phantom,
 )
+from monai_ext.data.thorax_anatomy import draw_thorax
+from monai_ext.data.thorax_phantoms import thorax_phantom
 
 NOT_ANNOTATED = 4
 """Value of a voxel without a stroke in ACDC's scribble files (in a batch it becomes `keys.UNLABELED`)."""
-_NOTE = """Computer-made hearts (phantoms), not patients.
+_HEARTS = """Computer-made hearts (phantoms), not patients.
 
 Every image here was drawn by a program, monai_ext/data/phantoms.py, from random numbers. The folders copy the
 layout of the ACDC challenge so that the same code reads both, and the disease groups in Info.cfg only name
 how the shape was drawn. These files serve to try software. No result on them says anything about patients.
+"""
+_THORACES = """Computer-made thoraces (phantoms), not patients.
+
+Every image here was drawn by a program, monai_ext/data/thorax_phantoms.py, from random numbers. The folders
+copy the layout of the SegTHOR challenge so that the same code reads both. These files serve to try software.
+No result on them says anything about patients.
 """
 
 
@@ -51,40 +60,89 @@ def write_heart_phantoms(root: Path, patients: int = 24, seed: int = 0) -> Path:
     Raises:
         ValueError: If the number of patients or the seed is out of range.
     """
-    if not 3 <= patients <= 999 or seed < 0:
-        raise ValueError(f"Expected 3 to 999 patients and seed >= 0, got {patients} and {seed}.")
-    root = Path(root)
-    names = [f"patient{number:03d}" for number in range(1, patients + 1)]
-    for number, name in enumerate(names, start=1):
-        patient_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-        _write_patient(root / name, patient_seed)
-    held_out = max(1, round(patients / 6))
-    parts = ["validation"] * held_out + ["test"] * held_out + ["training"] * (patients - 2 * held_out)
-    order = np.random.default_rng(seed).permutation(patients)
-    with (root / "split.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["patient", "split"])
-        writer.writerows([name, parts[place]] for name, place in zip(names, order, strict=True))
-    (root / PHANTOM_FILE).write_text(_NOTE)
+    root, seeds = Path(root), _patient_seeds(patients, 999, seed)
+    folders = [root / f"patient{number:03d}" for number in range(1, patients + 1)]
+    for folder, patient_seed in zip(folders, seeds, strict=True):
+        _write_heart(folder, patient_seed)
+    _write_split(root, folders, seed)
+    (root / PHANTOM_FILE).write_text(_HEARTS)
     return root
 
 
-def _write_patient(folder: Path, seed: int) -> None:
+def write_thorax_phantoms(root: Path, patients: int = 24, seed: int = 0) -> Path:
+    """Write phantoms in the layout of the SegTHOR challenge, with a split by patient.
+
+    For each patient: ``train/Patient_NN/Patient_NN.nii.gz`` and ``GT.nii.gz`` (label) beside it. In the
+    folder ``split.csv`` (columns patient and split, about 2/3 training, 1/6 validation, 1/6 test), and in it
+    and in ``train`` ``PHANTOM.txt``. Files of the same name are replaced, others are left alone. There are no
+    images without label, as the challenge's folder ``test`` holds them.
+
+    Args:
+        root: Folder to write into; made if absent.
+        patients: How many, from 3 (one for each part of the split) to 99.
+        seed: Chooses the whole population, an integer >= 0.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If the number of patients or the seed is out of range.
+    """
+    root, seeds = Path(root), _patient_seeds(patients, 99, seed)
+    folders = [root / "train" / f"Patient_{number:02d}" for number in range(1, patients + 1)]
+    for folder, patient_seed in zip(folders, seeds, strict=True):
+        _write_thorax(folder, patient_seed)
+    _write_split(root, folders, seed)
+    for marked in (root, root / "train"):
+        (marked / PHANTOM_FILE).write_text(_THORACES)
+    return root
+
+
+def _patient_seeds(patients: int, most: int, seed: int) -> list[int]:
+    if not 3 <= patients <= most or seed < 0:
+        raise ValueError(f"Expected 3 to {most} patients and seed >= 0, got {patients} and {seed}.")
+    sequences = (np.random.SeedSequence([seed, number]) for number in range(1, patients + 1))
+    return [int(sequence.generate_state(1)[0]) for sequence in sequences]
+
+
+def _write_split(root: Path, folders: list[Path], seed: int) -> None:
+    held_out = max(1, round(len(folders) / 6))
+    parts = ["validation"] * held_out + ["test"] * held_out + ["training"] * (len(folders) - 2 * held_out)
+    order = np.random.default_rng(seed).permutation(len(folders))
+    with (root / "split.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["patient", "split"])
+        writer.writerows([folder.name, parts[place]] for folder, place in zip(folders, order, strict=True))
+
+
+def _write_volume(path: Path, array: NDArray[Any], spacing: tuple[float, float, float]) -> None:
+    """Write voxels whose axes run to the patient's left, back and head."""
+    file = nib.Nifti1Image(array, np.diag([-spacing[0], -spacing[1], spacing[2], 1.0]))
+    file.header.set_xyzt_units("mm")
+    nib.save(file, path)
+
+
+def _write_heart(folder: Path, seed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     scan, heart, _ = draw_patient(seed)
-    affine = np.diag([-scan.spacing[0], -scan.spacing[1], scan.spacing[2], 1.0])
     for frame, number in FRAME_NUMBERS.items():
         image, label = heart_phantom(seed, frame)
         strokes = _scribble(label, np.random.default_rng([seed, number, 1]))
         for suffix, array in (("", image), ("_gt", label), ("_scribble", strokes)):
-            file = nib.Nifti1Image(array, affine)
-            file.header.set_xyzt_units("mm")
-            nib.save(file, folder / f"{folder.name}_frame{number:02d}{suffix}.nii.gz")
+            _write_volume(folder / f"{folder.name}_frame{number:02d}{suffix}.nii.gz", array, scan.spacing)
     rng = np.random.default_rng([seed, 0, 2])
     height, weight = rng.uniform(150, 195), rng.uniform(50, 105)
     frames = "".join(f"{frame}: {number}\n" for frame, number in FRAME_NUMBERS.items())
     info = f"{frames}Group: {heart.group}\nHeight: {height:.1f}\nNbFrame: 30\nWeight: {weight:.1f}\n"
     (folder / "Info.cfg").write_text(info)
+
+
+def _write_thorax(folder: Path, seed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    image, label = thorax_phantom(seed)
+    spacing = draw_thorax(seed).view.spacing
+    _write_volume(folder / f"{folder.name}.nii.gz", image, spacing)
+    _write_volume(folder / "GT.nii.gz", label, spacing)
 
 
 def _scribble(label: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

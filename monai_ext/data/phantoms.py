@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from monai_ext.data.phantom_anatomy import Blob, Heart, Scan, draw_patient
+from monai_ext.data.phantom_anatomy import Heart, Scan, draw_patient
+from monai_ext.data.phantom_shapes import Array, Blob, coordinates, ellipse, paint, window
 
-Array = NDArray[np.float32]
 Frame = Literal["ED", "ES"]
 
 BACKGROUND, RIGHT_VENTRICLE, MYOCARDIUM, LV_CAVITY = range(4)
@@ -51,62 +51,18 @@ def heart_phantom(seed: int, frame: Frame) -> tuple[NDArray[np.int16], NDArray[n
     if seed < 0 or frame not in FRAME_NUMBERS:
         raise ValueError(f"Expected seed >= 0 and frame 'ED' or 'ES', got {seed} and {frame!r}.")
     scan, heart, organs = draw_patient(seed)
-    x, y = _coordinates(scan)
+    x, y = coordinates(scan.view)
     level, start = np.arange(scan.shape[2]), heart.slices[0]
     t = (level - start + 0.5) / (heart.slices[1] - start)  # 0 base, 1 apex
     signal = np.full(scan.shape, scan.tissue["air"], np.float32)
     for organ in organs:
         size = np.clip(1 + organ.growth * (t - 0.5), 0.4, 1.6)
-        box = _window(scan, organ.x, organ.y, 1.6 * max(organ.a, organ.b))
-        _paint(signal[box], _ellipse(x[box], y[box], organ, size), scan.tissue[organ.tissue])
-    label, box = np.zeros(scan.shape, np.uint8), _window(scan, -20, 0, 95)
+        box = window(scan.view, organ, 1.6)
+        paint(signal[box], ellipse(x[box], y[box], organ, size), scan.tissue[organ.tissue])
+    label, box = np.zeros(scan.shape, np.uint8), window(scan.view, Blob("", -20, 0, 95, 95))
     label[box] = _paint_heart(signal[box], x[box], y[box], t, scan, heart, frame)
     noise = np.random.default_rng([seed, FRAME_NUMBERS[frame]])
     return _acquire(signal, scan, noise), label
-
-
-def _coordinates(scan: Scan) -> tuple[Array, Array]:
-    """Millimeters from the left ventricle, rotated and bent by waves so that no outline is an ellipse."""
-    rows, columns, depth = scan.shape
-    i = (np.arange(rows) - rows / 2)[:, None, None] * scan.spacing[0] - scan.center[0] - 22
-    j = (np.arange(columns) - columns / 2)[None, :, None] * scan.spacing[1] - scan.center[1]
-    x = i * np.cos(scan.rotation) + j * np.sin(scan.rotation)
-    y = j * np.cos(scan.rotation) - i * np.sin(scan.rotation)
-    z = np.arange(depth) * scan.spacing[2]
-    bent = [np.broadcast_to(c, scan.shape).astype(np.float32) for c in (x, y)]
-    for n, (kx, ky, phase, size) in enumerate(scan.waves.T):
-        wavelength = 45.0 if n < 2 else 110.0
-        argument = (2 * np.pi * (kx * x + ky * y + 0.4 * z) / wavelength + phase).astype(np.float32)
-        bent[n % 2] += np.float32(size * wavelength / 40) * np.sin(argument)
-    return bent[0], bent[1]
-
-
-def _window(scan: Scan, x: float, y: float, radius: float) -> tuple[slice, slice]:
-    """Rows and columns within ``radius`` mm of a point, and 12 mm more for the waves and edges."""
-    c, s = np.cos(scan.rotation), np.sin(scan.rotation)
-    middle = np.array([x * c - y * s + scan.center[0] + 22, x * s + y * c + scan.center[1]])
-    reach = np.array([-1, 1])[:, None] * (radius + 12)
-    low, high = np.clip((middle + reach) / scan.spacing[:2] + np.array(scan.shape[:2]) / 2, 0, None).astype(
-        int
-    )
-    return slice(low[0], high[0] + 1), slice(low[1], high[1] + 1)
-
-
-def _ellipse(x: Array, y: Array, blob: Blob, size: NDArray[np.float64] | float = 1.0) -> Array:
-    """About the distance in mm to the outline, negative inside; ``size`` (D,) scales each slice."""
-    c, s = np.float32(np.cos(blob.angle)), np.float32(np.sin(blob.angle))
-    dx, dy = x - np.float32(blob.x), y - np.float32(blob.y)
-    p, q = (c * dx + s * dy) / np.float32(blob.a), (c * dy - s * dx) / np.float32(blob.b)
-    distance: Array = (np.sqrt(p * p + q * q) - np.asarray(size, np.float32)) * np.float32(
-        min(blob.a, blob.b)
-    )
-    return distance
-
-
-def _paint(signal: Array, distance: Array, value: float, edge: float = 2.5) -> None:
-    """Lay tissue over the signal in place, mixing across an edge of this width in mm (partial volume)."""
-    cover = np.clip(0.5 - distance / np.float32(edge), 0, 1)
-    signal += cover * (np.float32(value) - signal)
 
 
 def _paint_heart(
@@ -122,8 +78,8 @@ def _paint_heart(
     x, y = (c - np.float32(d) * s.astype(np.float32) for c, d in ((x, heart.tilt[0]), (y, heart.tilt[1])))
     shift = heart.offset * (outer - cavity)
     axes = heart.aspect, 1 / heart.aspect, heart.angle
-    epi = _ellipse(x, y, Blob("", 0, 0, outer * axes[0], outer * axes[1], axes[2]), 1 - 0.55 * s**2.2)
-    endo = _ellipse(
+    epi = ellipse(x, y, Blob("", 0, 0, outer * axes[0], outer * axes[1], axes[2]), 1 - 0.55 * s**2.2)
+    endo = ellipse(
         x, y, Blob("", shift[0], shift[1], cavity * axes[0], cavity * axes[1], axes[2]), 1 - 0.68 * s**2
     )
     rv = _right_ventricle(x, y, s, outer, right, heart)
@@ -141,21 +97,19 @@ def _paint_heart(
     rough = (
         np.sin(x * np.float32(0.8)) * np.sin(y * np.float32(0.7)) * np.float32(1.4)
     )  # trabeculae, image only
-    _paint(signal, np.minimum(rv, epi) - 3 + far, tissue["myocardium"])
-    _paint(signal, rv + rough + far, tissue["right"])
-    _paint(signal, epi + far, tissue["myocardium"])
-    _paint(signal, endo + np.float32(0.8) * rough + far, tissue["blood"])
+    paint(signal, np.minimum(rv, epi) - 3 + far, tissue["myocardium"])
+    paint(signal, rv + rough + far, tissue["right"])
+    paint(signal, epi + far, tissue["myocardium"])
+    paint(signal, endo + np.float32(0.8) * rough + far, tissue["blood"])
     for angle, radius, place in heart.papillary.reshape(3, 2).T:
         px, py = shift + place * cavity * np.array([np.cos(angle), np.sin(angle)]) * 0.9
-        muscle = _ellipse(x, y, Blob("", px, py, radius * cavity, 0.8 * radius * cavity, angle))
-        _paint(
+        muscle = ellipse(x, y, Blob("", px, py, radius * cavity, 0.8 * radius * cavity, angle))
+        paint(
             signal, muscle + np.where((t > 0.2) & (t < 0.7), 0, 1e3).astype(np.float32), tissue["myocardium"]
         )
     above = np.where(t <= 0, 0, 1e3).astype(np.float32)
-    _paint(
-        signal, epi + 6 + above, 0.5 * (tissue["myocardium"] + tissue["blood"])
-    )  # atria: bright, thin wall
-    _paint(signal, np.minimum(epi + 8, rv + 6) + above, tissue["blood"])
+    paint(signal, epi + 6 + above, 0.5 * (tissue["myocardium"] + tissue["blood"]))  # atria: bright, thin wall
+    paint(signal, np.minimum(epi + 8, rv + 6) + above, tissue["blood"])
     return label
 
 
@@ -168,7 +122,7 @@ def _right_ventricle(
     away = away + np.float32(heart.bend) * along * along
     blob = Blob("", 0.92 * outer, 0, 30 * right, 38 * right)
     size = 1 - 0.75 * s**2
-    return _ellipse(away - np.float32(blob.x) * (size - 1).astype(np.float32), along, blob, size)
+    return ellipse(away - np.float32(blob.x) * (size - 1).astype(np.float32), along, blob, size)
 
 
 def _acquire(signal: Array, scan: Scan, rng: np.random.Generator) -> NDArray[np.int16]:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from monai_ext.data.datalist import SECTIONS, split_patients
+from monai_ext.data.datalist import SECTIONS, nested_subset, split_patients
 from monai_ext.data.image_files import Volume, grid_problem, label_problems, read_volume
-from monai_ext.keys import UNLABELED
+from monai_ext.keys import CASE, IMAGE, LABEL, PATIENT, REFERENCE, SUPERVISION, UNLABELED, Supervision
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +146,69 @@ def write_label(path: Path, label: NDArray[Any], image: Path) -> None:
     nib.save(written, path)
 
 
+def write_case(
+    out: Path,
+    image: Volume,
+    truth: NDArray[np.uint8],
+    label: NDArray[np.uint8] | None,
+    *,
+    section: str,
+    kind: Supervision,
+    case: str,
+    patient: str,
+) -> tuple[dict[str, Any], Prepared]:
+    """Write image, label and, of a case that is not fully labeled, the full mask as reference.
+
+    Args:
+        out: folder of the datalist.
+        image: a NIfTI file, which is copied as it is.
+        truth: (H, W, D), the full mask.
+        label: what training may see of it; None: nothing.
+        section: ``"training"``, ``"validation"`` or ``"test"``.
+        kind: how the case is annotated.
+        case: its name, and that of its label files.
+        patient: whose it is.
+
+    Returns:
+        The item of the datalist, and what the summary counts.
+    """
+    item = {IMAGE: f"images/{image.path.name}", LABEL: f"labels/{case}.nii.gz"}
+    item |= {SUPERVISION: kind.value, CASE: case, PATIENT: patient, REFERENCE: f"reference/{case}.nii.gz"}
+    for key, array in ((LABEL, label), (REFERENCE, None if kind is Supervision.FULL else truth)):
+        if array is None:
+            del item[key]
+        else:
+            (out / item[key]).parent.mkdir(exist_ok=True)
+            write_label(out / item[key], array, image.path)
+    (out / "images").mkdir(exist_ok=True)
+    shutil.copyfile(image.path, out / item[IMAGE])
+    share = 0.0 if label is None else float((label != UNLABELED).mean())
+    spacing = tuple(np.linalg.norm(image.affine[:3, :3], axis=0))
+    return item, Prepared(section, kind.value, patient, truth.shape[-1], share, spacing)
+
+
+def select_full(training: Sequence[str], full: str, seed: int) -> list[str]:
+    """Training patients that keep their full masks.
+
+    Args:
+        training: all names.
+        full: how many, or ``"all"``.
+        seed: smaller selections of one seed are subsets of larger ones.
+
+    Raises:
+        ValueError: ``full`` is neither, or too large.
+    """
+    if full == "all" or not training:  # nothing to choose from where everything is for the test
+        return list(training)
+    if not full.isdecimal():
+        raise ValueError(f"Expected --full to be a number of patients or all, got {full!r}.")
+    if int(full) > len(training):
+        raise ValueError(
+            f"Expected --full at most {len(training)}, the number of training patients, got {full}."
+        )
+    return nested_subset(training, int(full), seed)
+
+
 def resolve_split(split: str | None, raw: Path, patients: Collection[str], seed: int) -> dict[str, list[str]]:
     """Which patients are for training, validation and test.
 
@@ -199,8 +262,8 @@ def _read_split(file: Path, patients: Collection[str]) -> dict[str, list[str]]:
                 f"{file}: line {line}: Expected {name} in one split, got {section_of[name]} and {section}."
             )
     for names, what in (
-        (set(section_of) - set(patients), "a folder for every patient in the file, got none"),
-        (set(patients) - set(section_of), "a line for every patient folder, got none"),
+        (set(section_of) - set(patients), "data of every patient in the file, got none"),
+        (set(patients) - set(section_of), "a line for every patient in the data, got none"),
     ):
         if names:
             shown = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
@@ -210,9 +273,9 @@ def _read_split(file: Path, patients: Collection[str]) -> dict[str, list[str]]:
     return {key: sorted(name for name, section in section_of.items() if section == key) for key in SECTIONS}
 
 
-def summary_table(cases: Sequence[Prepared], title: str) -> Table:
+def summary_table(cases: Sequence[Prepared], title: str, caption: str = "") -> Table:
     """Table of patients, cases, slices and the mean labeled share, by section and kind of supervision."""
-    table = Table(title=title)
+    table = Table(title=title, caption=caption or None)
     for heading in ("section", "supervision", "patients", "cases", "slices", "labeled voxels"):
         table.add_column(heading, justify="left" if heading in ("section", "supervision") else "right")
     groups = dict.fromkeys((case.section, case.supervision) for case in cases)

@@ -2,7 +2,11 @@
 
 from monai_ext.handlers.checkpoints import Checkpoints
 from monai_ext.handlers.evaluation import EvaluationSummary
+from monai_ext.handlers.label_correction import LabelCorrection
+from monai_ext.handlers.label_review import LabelReview
+from monai_ext.handlers.memorization import MemorizationDetector
 from monai_ext.handlers.metrics import mean_dice
+from monai_ext.handlers.progress import InferenceProgress
 from monai_ext.handlers.schedules import PolynomialDecay, RampUp
 from monai_ext.handlers.seeding import EpochSeed
 from monai_ext.handlers.standard import StandardTraining
@@ -11,6 +15,10 @@ __all__ = [
     "Checkpoints",
     "EpochSeed",
     "EvaluationSummary",
+    "InferenceProgress",
+    "LabelCorrection",
+    "LabelReview",
+    "MemorizationDetector",
     "PolynomialDecay",
     "RampUp",
     "StandardTraining",

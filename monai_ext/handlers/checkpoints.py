@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -27,7 +28,8 @@ class Checkpoints:
     Event: EPOCH_COMPLETED of the evaluator (best weights) and of the trainer (state); STARTED of the trainer
     (resume); EXCEPTION_RAISED (says how to go on). Reads: ``evaluator.state.metrics[key_metric]``. Writes:
     on a resume ``epoch`` and ``iteration`` of the trainer's state. State: ``checkpoint.pt`` holds network,
-    optimizer, epoch, iteration, the best metric so far and whatever ``stateful`` names.
+    optimizer, epoch, iteration, the best metric so far and whatever ``stateful`` names. Only the first
+    process writes files and the log.
 
     Args:
         network: what is trained.
@@ -40,8 +42,8 @@ class Checkpoints:
         stateful: further objects with ``state_dict`` and ``load_state_dict``, by name.
 
     Raises:
-        SystemExit: on a resume, if there is no checkpoint.
-        ValueError: on a resume, if the checkpoint is damaged or was written by another network or optimizer.
+        SystemExit: on a resume, if there is no checkpoint, or it is damaged, or another network or optimizer
+            wrote it.
     """
 
     def __init__(
@@ -75,29 +77,33 @@ class Checkpoints:
             self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.save_best)
 
     def start(self, engine: Engine) -> None:
-        """Go on from the last checkpoint if that is wanted and there is one."""
-        path = self.folder / "checkpoint.pt"
+        """Go on from the last checkpoint if that is wanted."""
         if not self.resume:
             return
+        path = (self.folder / "checkpoint.pt").absolute()
         if not path.exists():
-            sys.exit(f"Expected {path.absolute()} to resume from, found none; start anew without resume.")
+            sys.exit(f"Expected {path} to resume from, found none; start anew without resume.")
         saved = read_checkpoint(path)
         try:
-            for name, thing in self.objects.items():
-                thing.load_state_dict(saved[name])
-            for group in self.objects["optimizer"].param_groups:  # which torch takes from any optimizer
-                if missing := set(self.objects["optimizer"].defaults) - set(group):
-                    raise KeyError(f"no {sorted(missing)} of the optimizer.")
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"Expected {path} to be of this network and optimizer, got: {str(error).splitlines()[0]} "
-                "Resume with the configuration that wrote it, or start anew without resume."
-            ) from error
+            self.load(saved)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            sys.exit(
+                f"Expected {path} to be of this network and optimizer, got: {first_sentence(error)}; "
+                "resume with the configuration that wrote it, or start anew without resume."
+            )
         self.best = saved["best"]
         engine.state.epoch, engine.state.iteration = saved["epoch"], saved["iteration"]
-        logger.info(
-            f"resumed from {path} after epoch {saved['epoch']}, best {self.key_metric} {self.best:.4f}"
-        )
+        log_once(f"resumed from {path} after epoch {saved['epoch']}, best {self.key_metric} {self.best:.4f}")
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Give every object its state; ValueError if something is missing."""
+        if missing := {*self.objects, "epoch", "iteration", "best"} - set(saved):
+            raise ValueError(f"no {', '.join(sorted(missing))}")
+        for name, thing in self.objects.items():
+            thing.load_state_dict(saved[name])
+        for group in self.objects["optimizer"].param_groups:  # which torch takes from any optimizer
+            if missing := set(self.objects["optimizer"].defaults) - set(group):
+                raise ValueError(f"no {', '.join(sorted(missing))} of the optimizer")
 
     def save_state(self, engine: Engine) -> None:
         """Write ``checkpoint.pt``."""
@@ -109,13 +115,11 @@ class Checkpoints:
         """Write ``model.pt`` if the validation was better than any before."""
         metric = engine.state.metrics[self.key_metric]
         if metric > self.best:
-            logger.info(
-                f"{self.key_metric} {metric:.4f} is the best so far; saved {self.folder / 'model.pt'}"
-            )
+            log_once(f"{self.key_metric} {metric:.4f} is the best so far; saved {self.folder / 'model.pt'}")
             self.best = float(metric)
             self.save_weights(engine)
         else:
-            logger.info(f"{self.key_metric} {metric:.4f}, best so far {self.best:.4f}")
+            log_once(f"{self.key_metric} {metric:.4f}, best so far {self.best:.4f}")
 
     def save_weights(self, engine: Engine) -> None:
         """Write ``model.pt``."""
@@ -124,7 +128,7 @@ class Checkpoints:
     def explain(self, engine: Engine, error: BaseException) -> None:
         """Say how to go on, and end quietly if a person interrupted the run."""
         if engine.state.epoch > 1 and error is not self.explained:  # Ignite passes by here once a loop
-            logger.info(f"stopped in epoch {engine.state.epoch}; go on with --resume true")
+            log_once(f"stopped in epoch {engine.state.epoch}; go on with --resume true")
         self.explained = error
         if isinstance(error, KeyboardInterrupt):
             raise SystemExit(130) from error
@@ -132,15 +136,26 @@ class Checkpoints:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What ``save_atomically`` wrote, on the CPU; a damaged file is a ValueError that names it."""
+    """What ``save_atomically`` wrote, on the CPU; a damaged file ends the program with one line."""
     try:
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except (EOFError, RuntimeError, TypeError, ValueError, UnpicklingError) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ValueError(
-            f"Expected {path} to be a whole checkpoint, got {reason} "
-            "Restore it, or start anew without resume."
-        ) from error
+        sys.exit(
+            f"Expected {path} to be a whole checkpoint, got: {first_sentence(error)}; "
+            "restore it, or start anew without resume."
+        )
+
+
+def first_sentence(error: BaseException) -> str:
+    """Of its message, which in torch goes on for lines; the type of an error that says nothing."""
+    text = textwrap.shorten(str(error), width=200, placeholder=" ...")
+    return text.split(". ")[0].rstrip(".") or type(error).__name__
+
+
+def log_once(message: str) -> None:
+    """Log on the first process only."""
+    if idist.get_rank() == 0:
+        logger.info(message)
 
 
 def save_atomically(content: Any, path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from ignite.handlers import ProgressBar
 from monai.metrics import compute_dice, compute_hausdorff_distance
 from monai.networks.utils import one_hot
 from torch import Tensor
@@ -85,7 +86,7 @@ def summarize(cases: Sequence[Mapping[str, Any]], class_names: Sequence[str]) ->
 
 
 class EvaluationSummary:
-    """Score every volume of an evaluation and write ``summary.json`` and ``cases.csv``.
+    """Score every volume of an evaluation and write ``summary.json`` and ``cases.csv``; show a progress bar.
 
     The JSON is ``{"unit", "mean": {"dice", "hd95"}, "classes": {name: {...}}, "cases": [...]}``, with the
     same three entries for every further prediction under its name. Undefined values are null.
@@ -121,6 +122,7 @@ class EvaluationSummary:
         """Register with the evaluator."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.score)
         engine.add_event_handler(Events.COMPLETED, self.write)
+        ProgressBar(persist=True, desc="evaluating").attach(engine)
 
     def score(self, engine: Engine) -> None:
         """Score the volumes of this iteration."""

@@ -1,20 +1,19 @@
 """What every training of this project has around its method."""
 
-import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
-from monai.handlers import StatsHandler, TensorBoardStatsHandler, ValidationHandler
+from monai.handlers import MLFlowHandler, StatsHandler, TensorBoardStatsHandler, ValidationHandler
 from torch import nn
 from torch.optim import Optimizer
 
-from monai_ext.handlers.checkpoints import Checkpoints
+from monai_ext.handlers.checkpoints import Checkpoints, log_once
 from monai_ext.handlers.schedules import PolynomialDecay
 from monai_ext.handlers.seeding import EpochSeed
-
-logger = logging.getLogger(__name__)
 
 
 class StandardTraining:
@@ -22,8 +21,9 @@ class StandardTraining:
 
     Attaches, in this order: MONAI's ``ValidationHandler``, ``EpochSeed``, ``PolynomialDecay``,
     ``Checkpoints`` (``models/``), MONAI's ``StatsHandler`` and ``TensorBoardStatsHandler``, Ignite's
-    ``ProgressBar``. What is particular to a method is another handler in the config's list. Events, state:
-    those of its parts.
+    ``ProgressBar``. What is particular to a method is another handler in the config's list. MONAI's
+    ``MLFlowHandler``, which ``--tracking mlflow`` adds to that list, is made to read our output. Events,
+    state: those of its parts.
 
     Args:
         network: what is trained.
@@ -66,7 +66,7 @@ class StandardTraining:
         self.loss = loss
         self.validates = len(evaluator.data_loader) > 0
         if not self.validates:
-            logger.info("no validation cases: model.pt will hold the weights of the last epoch")
+            log_once("no validation cases: model.pt will hold the weights of the last epoch")
         validated = evaluator if self.validates else None
         self.parts: list[Any] = [
             EpochSeed(seed, loader),
@@ -81,6 +81,7 @@ class StandardTraining:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.validate_last_epoch)
         for part in self.parts:
             part.attach(engine)
+        engine.add_event_handler(Events.STARTED, self.unpack_tracked_loss)
         if idist.get_rank() != 0:
             return
         StatsHandler(iteration_log=False, epoch_log=False, name="validation").attach(self.evaluator)
@@ -108,7 +109,24 @@ class StandardTraining:
         if engine.state.epoch == engine.state.max_epochs and engine.state.epoch % self.val_interval:
             self.evaluator.run(engine.state.epoch)
 
+    def unpack_tracked_loss(self, engine: Engine) -> None:
+        """Make MLflow handlers track the loss of an output that is not decollated.
+
+        ``--tracking mlflow`` reads it with ``from_engine(["loss"], first=True)``: the loss itself of a
+        decollated output, but a tuple of one, which MLflow refuses, of a dictionary of batch tensors.
+        """
+        for function, *_ in engine._event_handlers[Events.STARTED]:  # Ignite has no public list of them
+            handler = getattr(function, "__self__", None)
+            if isinstance(handler, MLFlowHandler):
+                handler.output_transform = partial(only_value, handler.output_transform)
+
     def losses(self, output: dict[str, Any]) -> dict[str, float]:
         """The loss and its parts at this iteration."""
         parts = {"loss": output["loss"].detach(), **getattr(self.loss, "terms", {})}
         return {name: float(value) for name, value in parts.items()}
+
+
+def only_value(transform: Callable[[Any], Any], output: Any) -> Any:
+    """What ``transform`` makes of ``output``; of a tuple of one, its only value."""
+    value = transform(output)
+    return value[0] if isinstance(value, tuple) and len(value) == 1 else value

@@ -1,6 +1,7 @@
-"""Networks whose training needs more than one output, built from MONAI's blocks."""
+"""Networks that MONAI does not have."""
 
 from monai_ext.networks.dual_branch import DualBranchUNet
 from monai_ext.networks.paper_dual_branch import PaperDualBranchUNet
+from monai_ext.networks.twin import TwinNetwork
 
-__all__ = ["DualBranchUNet", "PaperDualBranchUNet"]
+__all__ = ["DualBranchUNet", "PaperDualBranchUNet", "TwinNetwork"]

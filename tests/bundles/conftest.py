@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(folder.parent.name for folder in (REPOSITORY / "bundles").glob("*/configs"))
 
 
-def acdc(folder: Path, task: str = "lv") -> Path:
+def acdc(folder: Path, **options: Any) -> Path:
     """Five computer-made hearts, one of them fully annotated, as datasets/acdc/prepare.py leaves them."""
     spec: Any = importlib.util.spec_from_file_location(
         "acdc", REPOSITORY / "datasets" / "acdc" / "prepare.py"
@@ -29,7 +29,7 @@ def acdc(folder: Path, task: str = "lv") -> Path:
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     raw = write_heart_phantoms(folder / "raw", patients=5, seed=0)
-    script.main(raw=raw, out=folder / "data", full="1", task=task)
+    script.main(raw=raw, out=folder / "data", full="1", **options)
     return folder / "data"
 
 
@@ -57,6 +57,11 @@ TINY = {
         training=EPOCH,
         also=("teacher",),
         more_classes=(lambda folder: acdc(folder, task="heart"), {"num_classes": 4}),
+    ),
+    "noisy_label_segmentation": Tiny(
+        make_data=lambda folder: acdc(folder, task="heart", noise=["symmetric"]),
+        network={"spatial_size": [64, 64], "channels": [4, 8, 8, 8, 8]},
+        training={**EPOCH, "correction::interval": 1},
     ),
 }
 

@@ -1,10 +1,13 @@
-"""Data that cannot be trained on: one line that names file and entry, exit code not 0, nothing written."""
+"""Data and checkpoints that cannot be used: one line naming the file, exit code not 0, nothing trained."""
 
 import re
+import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
+
+from monai_ext.data import items
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI: a config is code
 
@@ -121,4 +124,38 @@ def test_the_command_fails_with_the_message_and_without_a_traceback(bundle, writ
     assert done.returncode not in (0, None)
     assert "Traceback" not in done.stderr + done.stdout
     assert "training[0]" in done.stderr and "spoiled_image.nii.gz" in done.stderr
+    assert_nothing_was_written(bundle)
+
+
+def test_a_damaged_checkpoint_ends_a_resume_with_one_line_and_without_a_traceback(bundle):
+    bundle.models.mkdir(exist_ok=True)
+    checkpoint = bundle.models / "checkpoint.pt"
+    checkpoint.write_bytes(b"PK damaged")
+    done = bundle.command("train", resume=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr + done.stdout
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"Expected {checkpoint} to be a whole checkpoint, got: ")
+    assert checkpoint.read_bytes() == b"PK damaged" and not (bundle.models / "model.pt").exists()
+
+
+def contradict(path):
+    """Turns one marked voxel of a weak label, background into object or the other way round."""
+    label = nib.load(path)
+    voxels = np.asanyarray(label.dataobj).copy()
+    marked = np.flatnonzero(voxels <= 1)[0]
+    voxels.flat[marked] = 1 - voxels.flat[marked]
+    nib.save(nib.Nifti1Image(voxels, label.affine), path)
+
+
+def test_a_weak_label_that_was_changed_after_preparation_stops_the_training(bundle, data, tmp_path):
+    bundle.data = shutil.copytree(data, tmp_path / "data")
+    shutil.rmtree(bundle.data / "reference", ignore_errors=True)  # opening one would be a second problem
+    training = items(bundle.data / "datalist.json", "training")
+    weak = next(item for item in training if item["supervision"] != "full")
+    contradict(weak["label"])
+    with pytest.raises(SystemExit) as stopped:
+        bundle.run("train")
+    line, _ = str(stopped.value.code).splitlines()
+    assert f"] ({weak['case']}): label {weak['label']}: Expected the file that was there" in line
+    assert line.endswith("check DATALIST --accept-changes")
     assert_nothing_was_written(bundle)

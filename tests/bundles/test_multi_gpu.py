@@ -45,6 +45,7 @@ def test_two_processes_train_weights_that_one_process_evaluates(bundle, torchrun
         path.name: sorted(file.name for file in path.iterdir()) for path in bundle.root.glob("models_*")
     }
     assert folders == {"models_0": ["checkpoint.pt", "model.pt"]}  # the second process writes nothing
+    assert (done.stdout + done.stderr).count("is the best so far") == 1
     bundle.models = bundle.root / "models_0"
     assert bundle.load("checkpoint.pt")["iteration"] == BATCHES
     bundle.run("evaluate", ckpt_dir=str(bundle.models))

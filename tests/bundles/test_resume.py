@@ -28,7 +28,16 @@ class Record:
 
 
 def assert_equal(found, wanted):
-    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    """Compare nested dictionaries and lists of tensors and of anything else, bit by bit."""
+    assert type(found) is type(wanted)
+    if isinstance(wanted, torch.Tensor):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    elif isinstance(wanted, dict | list | tuple):
+        assert len(found) == len(wanted)
+        for key in wanted if isinstance(wanted, dict) else range(len(wanted)):
+            assert_equal(found[key], wanted[key])
+    else:
+        assert found == wanted
 
 
 def test_a_killed_training_resumes_to_identical_weights(copies):

@@ -87,3 +87,17 @@ def test_a_label_that_the_supervision_does_not_demand_may_be_absent(kind):
 )
 def test_a_malformed_item_is_named(wrong):
     assert only_problem({"training": [item("a1", "a"), wrong]}).startswith("training[1]: Expected")
+
+
+@pytest.mark.parametrize("value", ["", "1234abcd", "g" * 64, "0" * 65, "0" * 64 + "\n", 0])
+def test_a_malformed_digest_is_named(value):
+    message = only_problem({"training": [item("a1", "a"), item("a2", "a", label_sha256=value)]})
+    assert message.startswith("training[1] (a2): Expected label_sha256 to be 64 hexadecimal digits, got ")
+    assert repr(value) in message and message.endswith("restore it or take it out.")
+
+
+def test_a_digest_may_be_absent_and_its_letters_large():
+    digests = ["0a" * 32, "0A" * 32, None]
+    listed = [item("a1", "a"), *(item("a2", "a", label_sha256=digest) for digest in digests)]
+    entries, problems = parse_entries({"training": listed})
+    assert problems == [] and [entry.digest for entry in entries] == [None, "0a" * 32, "0a" * 32, None]

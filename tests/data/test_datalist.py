@@ -58,6 +58,26 @@ def test_items_have_absolute_paths_and_no_reference(tmp_path):
     assert "reference" not in item
 
 
+def test_the_digest_of_each_label_file_is_written(tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a_01.nii.gz").write_bytes(b"abc")
+    given = [entry(), entry("b_01")]
+    path = write_datalist(tmp_path / "d.json", name="", labels=LABELS, training=given, test=given[:1])
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of "abc", in FIPS 180-2
+    content = read_datalist(path)
+    assert content["training"] == [entry(label_sha256=known), entry("b_01")]
+    assert items(path, "test")[0]["label_sha256"] == known
+    assert "label_sha256" not in given[0]
+
+
+@pytest.mark.parametrize("own", ["0" * 64, None])
+def test_a_digest_that_an_item_brings_is_kept(tmp_path, own):
+    (tmp_path / "a.nii").write_bytes(b"abc")
+    given = entry(label=tmp_path / "a.nii", label_sha256=own)
+    path = write_datalist(tmp_path / "d.json", name="", labels=LABELS, training=[given])
+    assert read_datalist(path)["training"][0]["label_sha256"] == own
+
+
 def test_a_name_that_is_also_a_folder_stays_a_name(tmp_path):
     (tmp_path / "a").mkdir()
     path = write_datalist(tmp_path / "d.json", name="", labels=LABELS, test=[entry()])

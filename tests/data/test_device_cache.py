@@ -7,8 +7,7 @@ import pytest
 import torch
 from monai.transforms import Compose, LoadImaged, ScaleIntensityd
 
-from monai_ext.data import device_cache
-from monai_ext.data.device_cache import DeviceCache, available_bytes, content_hash, free_gb
+from monai_ext.data.device_cache import DeviceCache, content_hash
 from monai_ext.keys import IMAGE, LABEL, SUPERVISION, UNLABELED, Supervision
 
 STORAGES = {
@@ -125,23 +124,6 @@ def test_slices_need_host_memory_on_their_way_to_the_device(tmp_path):
     assert cache(volumes(4), tmp_path, patch_size=(4, 4, 4), **budgets).storage == "device"
 
 
-def test_processes_of_one_machine_share_its_memory(monkeypatch):
-    monkeypatch.setattr(device_cache, "available_bytes", lambda: 8e9)
-    assert free_gb(torch.device("cpu")) == 4
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert free_gb(torch.device("cpu")) == 1
-
-
-def test_memory_in_use_is_not_available(tmp_path):
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal:       24731708 kB\nMemFree:  15 kB\nMemAvailable:   2000 kB\n")
-    assert available_bytes(meminfo) == 2_048_000
-    meminfo.write_text("MemTotal:       24731708 kB\n")
-    physical = available_bytes(meminfo)
-    assert physical == available_bytes(tmp_path / "missing") > 2_048_000
-    assert 0 < available_bytes() <= physical
-
-
 def test_memory_holds_float16_images_and_uint8_labels():
     stacked = cache(volumes(4, 4))._stacked
     assert [part.dtype for part in stacked] == [torch.float16, torch.uint8]
@@ -244,6 +226,64 @@ def test_patches_follow_the_generator():
     dataset = cache(volumes(12), patch_size=(3, 3, 3))
     first, again, other = (dataset.gather([0] * 4, generator(seed))[IMAGE] for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+BOTH = pytest.mark.parametrize("patch_size", [None, (4, 5, 2)], ids=["2d", "3d"])
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@BOTH
+def test_a_volume_is_what_the_transforms_gave(patch_size, storage, tmp_path):
+    data = volumes(3, 1, 4) if patch_size is None else volumes(3, 2, 4)
+    dataset = cache(data, tmp_path, storage, patch_size=patch_size)
+    for index, item in enumerate(data):
+        image, label = dataset.volume(index)
+        assert (image.dtype, label.dtype) == (torch.float16, torch.uint8)
+        assert torch.equal(image.float(), item[IMAGE]) and torch.equal(label.long(), item[LABEL])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64], ids=str)
+@pytest.mark.parametrize("storage", STORAGES)
+@BOTH
+def test_batches_have_the_label_that_replaced_another_and_nothing_else_changes(
+    patch_size, storage, dtype, tmp_path
+):
+    data, changed = volumes(3, 2, 4), volumes(3, 2, 4)
+    changed[1][LABEL] = (changed[1][LABEL] + 1) % 4
+    dataset = cache(data, tmp_path, storage, patch_size=patch_size)
+    label = changed[1][LABEL].to(dtype, copy=True)
+    dataset.replace_label(1, label)
+    label.zero_()  # which was a copy
+    wanted = cache(changed, patch_size=patch_size)
+    entries = [*range(len(dataset)), 0, 1]
+    found = dataset.gather(entries, generator(5))
+    assert all(torch.equal(value, found[key]) for key, value in wanted.gather(entries, generator(5)).items())
+    assert all(torch.equal(dataset.volume(i)[1], wanted.volume(i)[1]) for i in range(3))
+    assert torch.equal(data[1][LABEL], volumes(3, 2, 4)[1][LABEL])
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@BOTH
+def test_a_label_can_be_replaced_again(patch_size, storage, tmp_path):
+    dataset = cache(volumes(3, 4), tmp_path, storage, patch_size=patch_size)
+    for value in (3, UNLABELED, 0):
+        dataset.replace_label(1, torch.full((1, 6, 5, 4), value))
+        assert (dataset.volume(1)[1] == value).all()
+        assert (dataset[len(dataset) - 1][LABEL] == value).all()
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_label_of_another_shape_is_refused(storage, tmp_path):
+    dataset = cache(volumes(3, 4), tmp_path, storage)
+    with pytest.raises(ValueError, match=r"a label \(1, 6, 5, 3\) for item 0, got \(1, 6, 5, 4\); pass the"):
+        dataset.replace_label(0, torch.zeros(1, 6, 5, 4))
+
+
+def test_transforms_do_not_run_again_when_labels_on_disk_are_replaced(tmp_path):
+    dataset = cache(volumes(3, 3), tmp_path, "disk", transform=Counted())
+    before = Counted.calls
+    dataset.replace_label(0, torch.zeros(1, 6, 5, 3))
+    assert (dataset.volume(0)[1] == 0).all() and Counted.calls == before
 
 
 @pytest.mark.parametrize("storage", STORAGES)

@@ -1,4 +1,5 @@
 import logging
+import re
 
 import pytest
 import torch
@@ -131,30 +132,68 @@ def test_a_finished_training_is_not_trained_again(tmp_path):
     assert Training(tmp_path, resume=True).run(epochs=2).epochs == []
 
 
+def resume_ends(folder, **changed):
+    """What the program says when it ends on a resume that cannot go on."""
+    training = Training(folder, resume=True, **changed)
+    with pytest.raises(SystemExit) as stopped:
+        training.run(epochs=2)
+    assert training.epochs == []
+    message = stopped.value.code  # Python prints a text and exits with 1
+    assert isinstance(message, str) and "\n" not in message
+    return message
+
+
 @pytest.mark.parametrize(
-    "changed",
+    ("changed", "reason"),
     [
-        {"network": nn.Linear(3, 2)},
-        {"optimizer": torch.optim.SGD},
-        {"stateful": {"average": nn.Linear(1, 1)}},
+        ({"network": nn.Linear(3, 2)}, r"size mismatch for weight: .*\[1, 3\].*\[2, 3\]"),
+        ({"optimizer": torch.optim.SGD}, "no dampening, momentum of the optimizer"),
+        ({"stateful": {"average": nn.Linear(1, 1)}}, "no average"),
     ],
-    ids=lambda changed: next(iter(changed)),
+    ids=["network", "optimizer", "stateful"],
 )
-def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, changed):
+def test_a_checkpoint_of_another_configuration_ends_the_program(tmp_path, changed, reason):
     Training(tmp_path).run()
-    with pytest.raises(
-        ValueError, match=r"Expected .*checkpoint.pt to be of this network and optimizer, got: "
-    ):
-        Training(tmp_path, resume=True, **changed).run(epochs=2)
+    message = resume_ends(tmp_path, **changed)
+    before, after = (
+        f"Expected {tmp_path}/checkpoint.pt to be of this network and optimizer, got: ",
+        "; resume",
+    )
+    assert re.match(f"{before}.*{reason}.*{after} with the configuration that wrote it", message)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no torch file", b"PK\x03\x04 half a zip"], ids=["empty", "text", "zip"]
+    ("content", "reason"),
+    [
+        (b"", "EOFError"),
+        (b"no torch file", "Weights only load failed"),
+        (b"PK\x03\x04 half a zip", "PytorchStreamReader failed reading zip archive"),
+    ],
+    ids=["empty", "text", "zip"],
 )
-def test_a_damaged_checkpoint_is_named(tmp_path, content):
+def test_a_damaged_checkpoint_ends_the_program(tmp_path, content, reason):
     (tmp_path / "checkpoint.pt").write_bytes(content)
-    with pytest.raises(ValueError, match=r"Expected .*checkpoint.pt to be a whole checkpoint"):
-        Training(tmp_path, resume=True).run()
+    message = resume_ends(tmp_path)
+    assert message.startswith(f"Expected {tmp_path}/checkpoint.pt to be a whole checkpoint, got: {reason}")
+    assert message.endswith("; restore it, or start anew without resume.")
+
+
+def test_a_file_that_is_no_checkpoint_ends_the_program(tmp_path):
+    torch.save({"weight": torch.ones(1)}, tmp_path / "checkpoint.pt")
+    assert "got: no best, epoch, iteration, network, optimizer; resume" in resume_ends(tmp_path)
+
+
+@pytest.mark.parametrize(("rank", "lines"), [(0, 4), (1, 0)])
+def test_only_the_first_process_logs(tmp_path, caplog, monkeypatch, rank, lines):
+    Training(tmp_path, metrics=[0.5]).run()
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(checkpoints.idist, "get_rank", lambda: rank)
+    training = Training(tmp_path, metrics=[0.6, 0.4], resume=True)
+    training.interrupt = 4, KeyboardInterrupt()
+    with pytest.raises(SystemExit):
+        training.run(epochs=4)
+    said = ["resumed from", "is the best so far", "best so far 0.6", "stopped in epoch 4"]
+    assert [text for text in said if text in caplog.text] == said[:lines]
 
 
 def test_an_interruption_by_hand_ends_quietly_and_says_how_to_go_on(tmp_path, caplog):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.handlers import MLFlowHandler, from_engine
 from torch import nn
 
 from monai_ext.handlers.standard import StandardTraining
@@ -115,6 +116,44 @@ def test_tensorboard_gets_the_terms_by_iteration_and_the_metric_by_epoch(tmp_pat
     assert drawn.pop("val_mean_dice") == [2, 4]
     assert set(drawn) == {"loss", "strong_ce", "entropy"}
     assert all(steps == [2, 4, 6, 8] for steps in drawn.values())
+
+
+class Tracker(MLFlowHandler):
+    """MONAI's handler with a list in the place of MLflow, which takes only numbers."""
+
+    def __init__(self, output_transform):
+        self.output_transform, self.tag_name, self.tracked = output_transform, "train_loss", []
+        self.iteration_log, self.epoch_log, self.close_on_complete = True, False, False
+        self.iteration_logger, self.optimizer_param_names = None, ()
+
+    def start(self, engine):
+        pass
+
+    def complete(self):
+        pass
+
+    def _log_metrics(self, metrics, step):
+        self.tracked.extend(float(value) for value in metrics.values())
+
+
+def test_mlflow_handlers_that_expect_a_decollated_output_get_the_loss(tmp_path):
+    """The transform is the one of `--tracking mlflow`."""
+    trainer, *_ = set_up(tmp_path, epochs=1)
+    tracker, losses = Tracker(from_engine(["loss"], first=True)), []
+    tracker.attach(trainer)
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: losses.append(trainer.state.output["loss"].item())
+    )
+    trainer.run()
+    assert tracker.tracked == losses and len(losses) == 2
+
+
+def test_mlflow_handlers_with_a_transform_of_their_own_keep_it(tmp_path):
+    trainer, *_ = set_up(tmp_path, epochs=1)
+    tracker = Tracker(lambda output: {"examples": len(output["pred"])})
+    tracker.attach(trainer)
+    trainer.run()
+    assert tracker.tracked == [2, 2]
 
 
 def test_other_processes_than_the_first_train_but_write_nothing(tmp_path, monkeypatch):

@@ -1,0 +1,132 @@
+"""One network at several image sizes."""
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from itertools import chain, combinations, product
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from monai_ext.inferers.autocast import AutocastInferer
+
+LINEAR = {4: "bilinear", 5: "trilinear"}
+"""Mode of ``interpolate`` by the number of axes of a batch."""
+
+
+class MultiScaleInferer(Inferer):
+    r"""Run a network on an image at several sizes and bring all logits back to the image's own size.
+
+    .. math:: z_s = R_{1/s}\big(f(R_s(x))\big), \quad s \in \text{scales}
+
+    with :math:`f` the network and :math:`R` a linear resampling of every spatial axis. Sizes are rounded to
+    multiples of ``divisor``, at least one of them, and the size itself is kept where a scale is 1. Runs in
+    bfloat16 where the device has units for it, see ``AutocastInferer``.
+
+    Args:
+        scales: factors of size, each above 0.
+        divisor: what sizes must be multiples of, 2 to the power of the network's levels of downsampling.
+        autocast: whether to run in bfloat16; None: where the device computes in it by itself.
+
+    Shape:
+        - inputs: :math:`(B, M, *S)`, two or three spatial axes.
+        - returns: :math:`(B, N, K, *S)` float32, logits of N scales, where the network gives
+          :math:`(B, K, *S)`.
+
+    Raises:
+        ValueError: if there is no scale, a scale is not positive, ``divisor`` is below 1, or the input has
+            other axes.
+
+    Differs from the source: half-pixel centers instead of aligned corners; sizes suit the network.
+
+    References:
+        Liu et al., *Adaptive early-learning correction for segmentation from noisy annotations*, CVPR 2022,
+        arXiv 2110.03740.
+    """
+
+    def __init__(self, scales: Sequence[float], divisor: int = 16, autocast: bool | None = None) -> None:
+        super().__init__()
+        if not scales or min(scales) <= 0:
+            raise ValueError(f"Expected at least one scale, each above 0, got {list(scales)}.")
+        if divisor < 1:
+            raise ValueError(f"Expected divisor >= 1, got {divisor}.")
+        self.scales = tuple(scales)
+        self.divisor = divisor
+        self.base = AutocastInferer(autocast)
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        done = [self.at_scale(inputs, scale, network, *args, **kwargs) for scale in self.scales]
+        return torch.stack(done, dim=1)
+
+    def at_scale(
+        self, image: Tensor, scale: float, network: Callable[..., Tensor], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Logits (B, K, *S) of one scale, at the image's size."""
+        if image.ndim not in LINEAR:
+            raise ValueError(f"Expected images (B, M, *S) of two or three axes S, got {tuple(image.shape)}.")
+        size = list(image.shape[2:])
+        wanted = [self.rounded(n * scale) for n in size]
+        if scale == 1 or wanted == size:
+            return self.base(image, network, *args, **kwargs)
+        mode = LINEAR[image.ndim]
+        logits = self.base(interpolate(image, wanted, mode=mode), network, *args, **kwargs)
+        return interpolate(logits, size, mode=mode)
+
+    def rounded(self, size: float) -> int:
+        """The nearest multiple of the divisor that is not 0."""
+        return max(1, round(size / self.divisor)) * self.divisor
+
+
+class AveragingInferer(Inferer):
+    r"""The mean of a network's probabilities over image sizes and flips, as logits.
+
+    .. math:: z = \log \frac{1}{|T|} \sum_{t \in T} t^{-1}\big(\mathrm{softmax}(f(t(x)))\big)
+
+    with :math:`f` the network and :math:`T` every scale combined with every subset of the flips.
+    :math:`\mathrm{softmax}(z)` is the mean itself, but for a floor of 1e-7 that keeps :math:`z` finite. As
+    certain as a single pass where the views agree, less certain where they do not.
+
+    Args:
+        scales: factors of size, as in ``MultiScaleInferer``.
+        flip_axes: spatial axes that are flipped, 0 being the first; with n of them there are
+            :math:`2^n` passes a scale.
+        divisor: what sizes must be multiples of, unless the scale is 1.
+        autocast: whether to run in bfloat16; None: where the device computes in it by itself.
+
+    Shape:
+        - inputs: :math:`(B, M, *S)`, two or three spatial axes.
+        - returns: :math:`(B, K, *S)` float32, where the network gives :math:`(B, K, *S)`.
+
+    Raises:
+        ValueError: as ``MultiScaleInferer``, or if an axis is negative or named twice.
+
+    Differs from the source: the mean of probabilities instead of logits.
+
+    References:
+        Liu et al., *Adaptive early-learning correction for segmentation from noisy annotations*, CVPR 2022,
+        arXiv 2110.03740.
+    """
+
+    def __init__(
+        self,
+        scales: Sequence[float] = (1.0,),
+        flip_axes: Sequence[int] = (),
+        divisor: int = 16,
+        autocast: bool | None = None,
+    ) -> None:
+        super().__init__()
+        if min(flip_axes, default=0) < 0 or len(set(flip_axes)) < len(flip_axes):
+            raise ValueError(f"Expected flip_axes >= 0, each once, got {list(flip_axes)}.")
+        self.views = MultiScaleInferer(scales, divisor, autocast)
+        subsets = chain.from_iterable(combinations(flip_axes, n) for n in range(len(flip_axes) + 1))
+        self.flips = [[axis + 2 for axis in subset] for subset in subsets]
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        probs = (
+            self.views.at_scale(inputs.flip(axes), scale, network, *args, **kwargs).softmax(dim=1).flip(axes)
+            for axes, scale in product(self.flips, self.views.scales)
+        )
+        mean = reduce(torch.add, probs) / (len(self.flips) * len(self.views.scales))
+        return mean.clamp_min(1e-7).log()

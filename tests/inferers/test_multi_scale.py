@@ -1,0 +1,201 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.data import MetaTensor
+from scipy.ndimage import zoom
+from torch import Tensor, nn
+
+from monai_ext.inferers import AveragingInferer, MultiScaleInferer
+
+SPACES = pytest.mark.parametrize("space", [(16, 24), (16, 8, 24)], ids=["2d", "3d"])
+SCALES = (0.5, 1.0, 1.5)
+
+
+class Spy(nn.Module):
+    """Gives back its image, and keeps the sizes, arguments and image that it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes: list[tuple[int, ...]] = []
+
+    def forward(self, image: Tensor, *args, **kwargs) -> Tensor:
+        self.sizes.append(tuple(image.shape[2:]))
+        self.image, self.args, self.kwargs = image, args, kwargs
+        return image
+
+
+def conv(spatial_dims: int, kernel_size: int) -> nn.Module:
+    layer = (nn.Conv2d, nn.Conv3d)[spatial_dims - 2]
+    return layer(2, 3, kernel_size, padding=kernel_size // 2).requires_grad_(False)
+
+
+def position(image: Tensor) -> Tensor:
+    """A network that reads nothing but the place: two classes, whose logits are 0 and the row's number."""
+    rows = torch.arange(float(image.shape[2])).reshape(1, 1, -1, *[1] * (image.ndim - 3))
+    return torch.cat([0 * image[:, :1], rows + 0 * image[:, :1]], dim=1)
+
+
+@SPACES
+def test_logits_are_stacked_by_scale_at_the_size_of_the_image(space):
+    net, image = conv(len(space), 3), torch.rand(2, 2, *space)
+    logits = MultiScaleInferer(SCALES, 8, autocast=False)(image, net)
+    assert logits.shape == (2, 3, 3, *space)
+    for s, scale in enumerate(SCALES):
+        alone = MultiScaleInferer([scale], 8, autocast=False)(image, net)
+        torch.testing.assert_close(logits[:, s : s + 1], alone, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("space", [(13, 7), (5, 9, 3)], ids=["2d", "3d"])
+def test_a_scale_of_one_is_the_plain_network_whatever_the_size(space):
+    net, image = conv(len(space), 3), torch.rand(1, 2, *space)
+    logits = MultiScaleInferer([1.0], 16, autocast=False)(image, net)
+    torch.testing.assert_close(logits[:, 0], net(image))
+
+
+@pytest.mark.parametrize("space", [(13, 21), (16, 24), (9, 8, 5)], ids=["odd", "even", "3d"])
+def test_a_pointwise_network_says_the_same_of_a_constant_image_at_all_scales(space):
+    net = conv(len(space), 1)
+    image = torch.tensor([0.3, -2.0]).reshape(1, 2, *[1] * len(space)).expand(2, 2, *space)
+    logits = MultiScaleInferer((0.3, 1, 1.5, 2.2), 4, autocast=False)(image, net)
+    torch.testing.assert_close(logits, net(image)[:, None].expand_as(logits))
+
+
+@given(st.lists(st.integers(1, 70), min_size=2, max_size=3), st.floats(0.2, 3), st.sampled_from([1, 4, 8]))
+@settings(max_examples=40, deadline=None)
+def test_the_network_sees_the_nearest_multiples_of_the_divisor(space, scale, divisor):
+    spy, image = Spy(), torch.zeros(1, 1, *space)
+    logits = MultiScaleInferer([scale], divisor, autocast=False)(image, spy)
+    assert logits.shape == (1, 1, 1, *space)
+    for seen, size in zip(spy.sizes[0], space, strict=True):
+        if scale != 1:
+            assert seen % divisor == 0 and seen >= divisor
+            assert abs(seen - scale * size) <= divisor / 2 + 1e-9 or seen == divisor
+
+
+def test_sizes_that_round_to_the_image_are_not_resampled():
+    spy, image = Spy(), torch.rand(1, 1, 16, 16)
+    logits = MultiScaleInferer([0.9], 16, autocast=False)(image, spy)
+    assert torch.equal(logits[:, 0], image)
+
+
+@SPACES
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_resampling_is_linear_between_the_centers_of_voxels_as_in_scipy(space, scale):
+    spy, image = Spy(), torch.rand(1, 1, *space)
+    MultiScaleInferer([scale], 1, autocast=False)(image, spy)
+    expected = zoom(image[0, 0].numpy(), scale, order=1, mode="nearest", grid_mode=True)
+    np.testing.assert_allclose(spy.image[0, 0].numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.75, 1.5])
+def test_what_comes_back_is_not_shifted(scale):
+    image = torch.arange(32.0).reshape(1, 1, 32, 1).expand(1, 1, 32, 32)
+    logits = MultiScaleInferer([scale], 8, autocast=False)(image, Spy())
+    torch.testing.assert_close(logits[0, 0, 0, 4:-4], image[0, 0, 4:-4])
+
+
+def test_every_scale_gives_the_weights_a_gradient():
+    net = nn.Conv2d(2, 3, 3, padding=1)
+    logits = MultiScaleInferer(SCALES, 8)(torch.rand(1, 2, 16, 16), net)
+    for one in logits.unbind(dim=1):
+        (gradient,) = torch.autograd.grad(one.square().mean(), net.weight, retain_graph=True)
+        assert gradient.dtype == torch.float32 and gradient.any()
+
+
+@pytest.mark.parametrize("inferer", [MultiScaleInferer([0.5, 1], 8), AveragingInferer([0.5, 1], [0], 8)])
+def test_a_tensor_with_metadata_and_further_arguments_give_a_plain_tensor(inferer):
+    spy = Spy()
+    result = inferer(MetaTensor(torch.rand(1, 2, 16, 16)), spy, 1, flag=2)
+    assert type(result) is torch.Tensor and type(spy.image) is torch.Tensor
+    assert (spy.args, spy.kwargs) == ((1,), {"flag": 2})
+
+
+@pytest.mark.parametrize("kind", [MultiScaleInferer, AveragingInferer])
+def test_autocast_computes_in_bfloat16_and_gives_float32(kind):
+    net, image = conv(2, 3), torch.rand(1, 2, 16, 16)
+    half, single = (kind(SCALES, divisor=8, autocast=on)(image, net) for on in (True, False))
+    assert half.dtype == single.dtype == torch.float32
+    torch.testing.assert_close(half, single, atol=0.03, rtol=0.03)
+    assert not torch.equal(half, single)
+
+
+@SPACES
+def test_the_average_is_the_mean_of_probabilities_by_hand(space):
+    net, image = conv(len(space), 3), torch.rand(2, 2, *space)
+    averaged = AveragingInferer(SCALES, (0, 1), 8, autocast=False)(image, net)
+    views = []
+    for axes in ([], [2], [3], [2, 3]):
+        logits = MultiScaleInferer(SCALES, 8, autocast=False)(image.flip(axes), net)
+        views += [z.softmax(dim=1).flip(axes) for z in logits.unbind(dim=1)]
+    assert averaged.shape == (2, 3, *space)
+    torch.testing.assert_close(averaged.softmax(dim=1), torch.stack(views).mean(dim=0))
+
+
+@pytest.mark.parametrize("space", [(16, 8), (7, 5, 9)], ids=["2d", "3d"])
+def test_flips_are_undone(space):
+    for n in range(len(space) + 1):
+        for axes in itertools.combinations(range(len(space)), n):
+            image = torch.randn(2, 3, *space)
+            averaged = AveragingInferer((1.0,), axes, autocast=False)(image, Spy())
+            torch.testing.assert_close(averaged.softmax(dim=1), image.softmax(dim=1))
+
+
+@pytest.mark.parametrize("space", [(6, 4), (6, 4, 2)], ids=["2d", "3d"])
+def test_a_network_that_reads_the_place_is_averaged_with_its_mirror_image(space):
+    rows = torch.sigmoid(torch.arange(6.0))
+    for axes, expected in (((0,), (rows + rows.flip(0)) / 2), ((1,), rows)):
+        averaged = AveragingInferer(flip_axes=axes, autocast=False)(torch.zeros(1, 1, *space), position)
+        found = averaged.softmax(dim=1)[0, 1].flatten(1)
+        torch.testing.assert_close(found, expected[:, None].expand_as(found))
+
+
+@pytest.mark.parametrize(("axes", "passes"), [((), 1), ((1,), 2), ((0, 1), 4)])
+def test_every_scale_meets_every_subset_of_the_flips(axes, passes):
+    spy = Spy()
+    AveragingInferer(SCALES, axes, 8, autocast=False)(torch.rand(1, 2, 16, 16), spy)
+    assert sorted(spy.sizes) == sorted([(8, 8), (16, 16), (24, 24)] * passes)
+
+
+def test_one_view_has_the_probabilities_of_the_network():
+    net, image = conv(2, 3), torch.rand(1, 2, 16, 16)
+    averaged = AveragingInferer(autocast=False)(image, net)
+    torch.testing.assert_close(averaged.softmax(dim=1), net(image).softmax(dim=1))
+
+
+def test_certainty_stays_finite():
+    image = 1e4 * torch.eye(2).reshape(1, 2, 2, 1).expand(1, 2, 2, 4)
+    averaged = AveragingInferer(flip_axes=(1,), autocast=False)(image, Spy())
+    assert averaged.isfinite().all()
+    torch.testing.assert_close(averaged.softmax(dim=1), image.softmax(dim=1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scales": []}, r"at least one scale, each above 0, got \[\]"),
+        ({"scales": [1, 0]}, r"each above 0, got \[1, 0\]"),
+        ({"scales": [1, -0.5]}, r"each above 0, got \[1, -0.5\]"),
+        ({"scales": [1], "divisor": 0}, "divisor >= 1, got 0"),
+    ],
+)
+@pytest.mark.parametrize("kind", [MultiScaleInferer, AveragingInferer])
+def test_says_which_argument_is_wrong(kind, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**arguments)
+
+
+@pytest.mark.parametrize("axes", [(-1,), (0, 0)])
+def test_says_which_axes_are_wrong(axes):
+    with pytest.raises(ValueError, match=r"flip_axes >= 0, each once, got \["):
+        AveragingInferer(flip_axes=axes)
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (1, 1, 4, 4, 4, 4)])
+@pytest.mark.parametrize("inferer", [MultiScaleInferer([1.0]), AveragingInferer()])
+def test_says_that_images_have_two_or_three_axes(inferer, shape):
+    with pytest.raises(ValueError, match=r"images \(B, M, \*S\) of two or three axes S, got \(1, "):
+        inferer(torch.zeros(shape), Spy())

@@ -1,0 +1,291 @@
+"""SegTHOR's prepare script on phantoms: what it writes, what it hides, what it says about bad input."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from monai_ext.data.checks import check_datalist
+from monai_ext.data.datalist import items, nested_subset, read_datalist
+from monai_ext.data.phantom_files import write_thorax_phantoms
+from monai_ext.transforms.label_noise import realized_iou
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SCRIPT = REPOSITORY / "datasets" / "segthor" / "prepare.py"
+NAMES = [f"Patient_{n:02d}" for n in range(1, 6)]
+SECTIONS = ["training", "training", "training", "validation", "test"]
+
+spec = importlib.util.spec_from_file_location("prepare_segthor", SCRIPT)
+prepare_segthor = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(prepare_segthor)
+app = typer.Typer()
+app.command()(prepare_segthor.main)
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory):
+    """Every sixth slice of five phantoms, and an image without label as in the challenge's test set."""
+    folder = write_thorax_phantoms(tmp_path_factory.mktemp("segthor"), patients=5)
+    for path in folder.rglob("*.nii.gz"):
+        whole = nib.load(path)
+        nib.save(nib.Nifti1Image.from_bytes(whole.slicer[..., ::6].to_bytes()), path)
+    (folder / "test").mkdir()
+    shutil.copyfile(folder / "train/Patient_01/Patient_01.nii.gz", folder / "test/Patient_41.nii.gz")
+    write_split(folder, zip(NAMES, SECTIONS, strict=True))
+    return folder
+
+
+@pytest.fixture
+def raw(pristine, tmp_path):
+    """A copy to spoil."""
+    return shutil.copytree(pristine, tmp_path / "raw")
+
+
+def write_split(folder, rows):
+    (folder / "split.csv").write_text("patient,split\n" + "".join(f"{n},{s}\n" for n, s in rows))
+
+
+def run(raw, *options, out=None):
+    out = out or raw.parent / "out"
+    result = CliRunner().invoke(app, ["--raw", str(raw), "--out", str(out), *map(str, options)])
+    return result, out
+
+
+def prepared(raw, *options, out=None):
+    result, out = run(raw, *options, out=out)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def refused(raw, *options, message):
+    """The command fails with one message of one line, and leaves nothing behind."""
+    before = set(raw.parent.iterdir())
+    result, _ = run(raw, *options)
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    (line,) = result.output.strip().splitlines()
+    assert re.search(message, line), line
+    assert set(raw.parent.iterdir()) == before
+
+
+def listed(out, section="training"):
+    return {item["case"]: item for item in items(out / "datalist.json", section)}
+
+
+def voxels(path):
+    return np.asanyarray(nib.load(path).dataobj)
+
+
+def truth(raw, name):
+    return voxels(raw / "train" / name / "GT.nii.gz")
+
+
+def test_every_patient_is_listed_once_and_the_datalist_passes_its_check(raw):
+    out = prepared(raw, "--full", 1, "--noise", "symmetric")
+    assert list(listed(out, "validation")) == NAMES[3:4] and list(listed(out, "test")) == NAMES[4:]
+    kinds = {name: item["supervision"] for name, item in listed(out).items()}
+    (full,) = nested_subset(NAMES[:3], 1, 0)
+    assert kinds == {name: "full" if name == full else "noisy" for name in NAMES[:3]}
+    assert check_datalist(out / "datalist.json", references=True) == []
+
+
+def test_classes_and_unit_are_those_of_segthor_and_the_name_says_phantoms(raw):
+    content = read_datalist(prepared(raw) / "datalist.json")
+    assert list(content["labels"].values()) == ["background", "esophagus", "heart", "trachea", "aorta"]
+    assert content["unit"] == "mm" and "SegTHOR-like phantoms, computer-made" in content["name"]
+
+
+def test_images_are_copied_in_hounsfield_units_and_labels_keep_the_grid(raw):
+    out = prepared(raw, "--full", "all")
+    for name, item in listed(out).items():
+        image, label = nib.load(item["image"]), nib.load(item["label"])
+        assert Path(item["image"]).read_bytes() == (raw / f"train/{name}/{name}.nii.gz").read_bytes()
+        assert voxels(item["image"]).min() == -1024 and label.get_data_dtype() == np.uint8
+        np.testing.assert_array_equal(label.affine, image.affine)
+        np.testing.assert_array_equal(voxels(item["label"]), truth(raw, name))
+
+
+def test_noise_changes_the_training_labels_alone_and_keeps_the_clean_ones_apart(raw):
+    out = prepared(raw, "--full", 0, "--noise", "symmetric")
+    content = json.loads((out / "datalist.json").read_text())
+    for item in content["training"]:
+        noisy, clean = voxels(out / item["label"]), voxels(out / item["reference"])
+        assert item["supervision"] == "noisy" and (noisy != clean).any()
+        np.testing.assert_array_equal(clean, truth(raw, item["case"]))
+    for item in (*content["validation"], *content["test"]):
+        assert item["supervision"] == "full" and "reference" not in item
+        np.testing.assert_array_equal(voxels(out / item["label"]), truth(raw, item["case"]))
+    assert not any("reference" in json.dumps(item) for item in listed(out).values())
+
+
+def test_the_iou_of_the_noise_is_reported_for_every_organ(raw):
+    result, out = run(raw, "--full", 0, "--noise", "symmetric")
+    pairs = [(voxels(i["label"]), truth(raw, name)) for name, i in listed(out).items()]
+    iou = realized_iou(pairs, range(1, 5))
+    organs = ("esophagus", "heart", "trachea", "aorta")
+    expected = ", ".join(f"{organ} {iou[k]:.3f}" for k, organ in enumerate(organs, start=1))
+    assert expected in read_datalist(out / "datalist.json")["description"]
+    assert expected in " ".join(result.output.split())
+
+
+def test_a_share_of_the_patients_can_be_corrupted(raw):
+    out = prepared(raw, "--full", 0, "--noise", "hurried", "--noise-share", 0.34)
+    changed = [n for n, i in listed(out).items() if (voxels(i["label"]) != truth(raw, n)).any()]
+    assert len(changed) == 1
+    assert f"corrupted: {changed[0]}" in read_datalist(out / "datalist.json")["description"]
+
+
+def test_without_noise_the_other_patients_have_no_label(raw):
+    out = prepared(raw, "--full", 1)
+    kinds = [item["supervision"] for item in listed(out).values()]
+    assert sorted(kinds) == ["full", "none", "none"]
+    assert all(("label" in item) == (item["supervision"] == "full") for item in listed(out).values())
+    assert len(list((out / "labels").iterdir())) == 3 and len(list((out / "reference").iterdir())) == 2
+
+
+def test_the_same_seed_gives_the_same_labels_and_another_does_not(raw, tmp_path):
+    options = ("--full", 0, "--noise", "symmetric", "--seed")
+    a, b, c = (prepared(raw, *options, seed, out=tmp_path / f"o{i}") for i, seed in enumerate((1, 1, 2)))
+    assert (a / "datalist.json").read_text() == (b / "datalist.json").read_text()
+    same = [
+        [(voxels(listed(x)[n]["label"]) == voxels(listed(a)[n]["label"])).all() for n in NAMES[:3]]
+        for x in (b, c)
+    ]
+    assert all(same[0]) and not any(same[1])
+
+
+def test_folders_may_lie_at_any_depth_and_plain_test_images_are_left_out(raw, tmp_path):
+    deep = tmp_path / "deep" / "SegTHOR"
+    shutil.move(raw, deep)
+    out = prepared(deep.parent, "--split", "60/20/20", out=tmp_path / "out")
+    patients = {i["patient"] for s in ("training", "validation", "test") for i in listed(out, s).values()}
+    assert patients == set(NAMES)
+
+
+def test_uncompressed_files_are_read_too(raw):
+    folder = raw / "train/Patient_05"
+    for name in ("Patient_05", "GT"):
+        nib.save(nib.load(folder / f"{name}.nii.gz"), folder / f"{name}.nii")
+        (folder / f"{name}.nii.gz").unlink()
+    (item,) = listed(prepared(raw), "test").values()
+    assert item["image"].endswith("images/Patient_05.nii")
+    np.testing.assert_array_equal(voxels(item["label"]), voxels(folder / "GT.nii"))
+
+
+def test_images_that_are_not_in_hounsfield_units_are_pointed_out(raw, caplog):
+    prepared(raw)
+    assert not caplog.text
+    rewrite(raw, "Patient_02/Patient_02.nii.gz", lambda a: np.clip((a + 160) * 0.6, 0, 255).astype(np.int16))
+    prepared(raw, "--overwrite")
+    assert re.search(r"Patient_02\.nii\.gz: Expected Hounsfield units .* no value below 0", caplog.text)
+
+
+def test_the_summary_counts_patients_and_slices(raw):
+    result, out = run(raw, "--full", 1, "--noise", "shift")
+    rows = [re.findall(r"[\w.%]+", line) for line in result.output.splitlines() if "│" in line]
+    slices = {item["case"]: nib.load(item["image"]).shape[2] for item in listed(out).values()}
+    noisy = [name for name, item in listed(out).items() if item["supervision"] == "noisy"]
+    assert ["training", "noisy", "2", "2", str(sum(slices[n] for n in noisy)), "100.000%"] in rows
+
+
+def test_an_output_that_exists_is_replaced_only_on_request(raw):
+    prepared(raw)
+    refused(raw, message="Expected .*out to be empty, got files; choose another folder or pass --overwrite")
+    out = prepared(raw, "--split", "test", "--overwrite")
+    assert list(listed(out, "test")) == NAMES
+
+
+def test_the_raw_data_are_never_overwritten(raw):
+    result, _ = run(raw, "--overwrite", out=raw.parent)
+    assert result.exit_code == 1 and "Expected --out apart from --raw" in result.output
+    assert len(list(raw.rglob("GT.nii.gz"))) == 5
+
+
+def rewrite(raw, name, change, shift=0.0):
+    path = raw / "train" / name
+    file = nib.load(path)
+    affine = file.affine.copy()
+    affine[0, 3] += shift
+    nib.save(nib.Nifti1Image(change(np.asarray(file.dataobj)), affine), path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda r: (r / "train/Patient_02/GT.nii.gz").unlink(),
+            r"Patient_02/GT\.nii\.gz: Expected this file, found none; restore it or take out the patient",
+        ),
+        (
+            lambda r: (r / "train/Patient_03/Patient_03.nii.gz").unlink(),
+            r"Patient_03/Patient_03\.nii\.gz: Expected this file",
+        ),
+        (
+            lambda r: rewrite(r, "Patient_01/GT.nii.gz", lambda a: a[:-1]),
+            r"Patient_01/GT\.nii\.gz: Expected shape .* as in .*Patient_01\.nii\.gz",
+        ),
+        (
+            lambda r: rewrite(r, "Patient_01/GT.nii.gz", lambda a: a, shift=3.0),
+            r"GT\.nii\.gz: Expected the affine of .*Patient_01\.nii\.gz.* origin by 3",
+        ),
+        (
+            lambda r: rewrite(r, "Patient_04/GT.nii.gz", lambda a: a + (a == 4)),
+            r"Patient_04/GT\.nii\.gz: Expected values among \[0, 1, 2, 3, 4\], got 5",
+        ),
+        (
+            lambda r: (r / "train/Patient_05/Patient_05.nii.gz").write_bytes(b"\x1f\x8b broken"),
+            r"Patient_05\.nii\.gz: Expected a complete, readable image",
+        ),
+        (
+            lambda r: shutil.copytree(r / "train/Patient_01", r / "more/Patient_01"),
+            r"train/Patient_01: Expected each patient once, got .*more/Patient_01 too",
+        ),
+        (
+            lambda r: write_split(r, [("Patient_01", "validation"), ("Patient_01", "test")]),
+            r"split\.csv: line 3: Expected Patient_01 in one split, got validation and test",
+        ),
+        (
+            lambda r: write_split(r, zip(NAMES[:4], SECTIONS, strict=False)),
+            r"split\.csv: Expected a line .* for Patient_05",
+        ),
+        (lambda r: (r / "split.csv").unlink(), r"split\.csv or --split, got neither"),
+        (
+            lambda r: shutil.rmtree(r / "train"),
+            r"Expected folders Patient_NN with GT\.nii\.gz under .*raw, found none; check --raw",
+        ),
+    ],
+)
+def test_bad_input_gets_one_message_and_no_output(raw, spoil, message):
+    spoil(raw)
+    refused(raw, "--full", 0, "--noise", "shift", message=message)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--full", 4), "Expected --full at most 3, the number of training patients, got 4"),
+        (("--noise", "loud"), "Expected --noise one of symmetric, .*, got loud"),
+        (("--full", "all", "--noise", "shift"), "training patients left for --noise, got none"),
+        (("--noise-share", 0.5), "Expected a --noise that uses --noise-share, got none"),
+        (("--split", "half"), "Expected --split FILE.csv, test or shares such as 70/10/20, got 'half'"),
+    ],
+)
+def test_impossible_options_are_refused(raw, options, message):
+    refused(raw, *options, message=message)
+
+
+def test_it_runs_as_a_script_without_a_traceback(tmp_path):
+    command = [sys.executable, SCRIPT, "--raw", tmp_path / "none", "--out", tmp_path / "out"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.startswith("error: Expected folders Patient_NN")
+    assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []
