@@ -2,7 +2,7 @@
 
 A training step of a bundle (drawing and augmenting the batch, loss, trainer, its handlers) beside the bare
 network step (the same batch already a tensor, forward, cross-entropy, backward, optimizer), in turns in one
-process.
+process. A bundle that is named in ``PLAIN`` is also put beside itself without its method.
 """
 
 import json
@@ -11,6 +11,7 @@ import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,10 @@ from monai_ext.inferers import AutocastInferer
 from monai_ext.keys import IMAGE, LABEL
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+PLAIN: dict[str, dict[str, Any]] = {
+    "noisy_label_segmentation": {"train::inferer::scales": [1], "correction::enabled": False},
+}
+"""Overrides that leave a plain training on the labels as they are."""
 
 
 def random_items(count: int = 8, depth: int = 10) -> list[dict[str, Any]]:
@@ -43,7 +48,7 @@ def random_items(count: int = 8, depth: int = 10) -> list[dict[str, Any]]:
     return items
 
 
-def bundle_training(bundle: str, folder: str, steps: int) -> ConfigParser:
+def bundle_training(bundle: str, folder: str, steps: int, overrides: dict[str, Any]) -> ConfigParser:
     """The bundle's own configuration on random cases, all handlers included; nothing is validated."""
     parser = ConfigParser()
     parser.read_config(str(REPOSITORY / "bundles" / bundle / "configs" / "train.yaml"))
@@ -55,9 +60,20 @@ def bundle_training(bundle: str, folder: str, steps: int) -> ConfigParser:
             "validate::dataset::data": [],
             "train::dataloader::batches_per_epoch": steps,
             "train::trainer::max_epochs": 1,
+            **overrides,
         }
     )
     return parser
+
+
+def epochs_of(trainer: Any) -> Callable[[], None]:
+    """Runs the trainer's only epoch anew at each call."""
+
+    def run() -> None:
+        trainer.state.epoch = trainer.state.iteration = 0
+        trainer.run()
+
+    return run
 
 
 def bare_steps(
@@ -75,6 +91,11 @@ def bare_steps(
         optimizer.step()
 
 
+def median_ratio(above: list[float], below: list[float]) -> float:
+    """Median of the ratios turn by turn."""
+    return round(statistics.median(a / b for a, b in zip(above, below, strict=True)), 3)
+
+
 def main(
     bundle: Annotated[
         str, typer.Option(help="Name of a folder in bundles/.")
@@ -86,32 +107,35 @@ def main(
     """Measure, print, and write benchmarks/results/speed_BUNDLE.json."""
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
-        parser = bundle_training(bundle, folder, steps)
-        trainer = parser.get_parsed_content("train::trainer")
+        parser = bundle_training(bundle, folder, steps, {})
         network, optimizer = parser.get_parsed_content("network"), parser.get_parsed_content("optimizer")
         batch = next(iter(parser.get_parsed_content("train::dataloader")))
-        seconds: dict[str, list[float]] = {"bundle": [], "bare": []}
+        runs: dict[str, Callable[[], None]] = {
+            "bare": lambda: bare_steps(network, optimizer, batch, steps),
+            "bundle": epochs_of(parser.get_parsed_content("train::trainer")),
+        }
+        if bundle in PLAIN:
+            plain = bundle_training(bundle, folder, steps, PLAIN[bundle])
+            runs["plain"] = epochs_of(plain.get_parsed_content("train::trainer"))
+        seconds: dict[str, list[float]] = {name: [] for name in runs}
         for turn in range(turns + 1):
-            for name, run in {
-                "bare": lambda: bare_steps(network, optimizer, batch, steps),
-                "bundle": trainer.run,
-            }.items():
+            for name, run in runs.items():
                 start = time.perf_counter()
-                trainer.state.epoch = trainer.state.iteration = 0
                 run()
                 if turn:  # the first turn warms up
                     seconds[name].append((time.perf_counter() - start) / steps)
-    ms = {name: round(1000 * statistics.median(values), 1) for name, values in seconds.items()}
-    result = {
+    result: dict[str, Any] = {
         "bundle": bundle,
         "command": f"python benchmarks/speed.py --bundle {bundle} --steps {steps} --turns {turns} "
         f"--threads {threads}",
         "machine": f"{platform.machine()}, {threads} threads, torch {torch.__version__}",
-        "median_ms_per_step": ms,
-        "ratio": round(
-            statistics.median(b / a for a, b in zip(seconds["bare"], seconds["bundle"], strict=True)), 3
-        ),
+        "median_ms_per_step": {
+            n: round(1000 * statistics.median(values), 1) for n, values in seconds.items()
+        },
+        "ratio": median_ratio(seconds["bundle"], seconds["bare"]),
     }
+    if "plain" in seconds:
+        result["ratio_to_plain"] = median_ratio(seconds["bundle"], seconds["plain"])
     file = REPOSITORY / "benchmarks" / "results" / f"speed_{bundle}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from monai_ext.data.checks import accept_label_changes, check_datalist
 from monai_ext.data.datalist import SECTIONS, items
+from monai_ext.data.pseudo_labels import write_pseudo_labels
 from monai_ext.keys import PATIENT, SUPERVISION
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -56,6 +57,24 @@ def check(
         raise typer.Exit(code=1)
     Console().print(_summary(datalist, section or SECTIONS))
     typer.echo("no problem found")
+
+
+@app.command()
+def pseudo_labels(
+    datalist: Annotated[Path, typer.Argument(help="The datalist of the first training, or its folder.")],
+    predictions: Annotated[
+        Path, typer.Option(help="Folder of what its bundle predicts on the training images.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to make: datalist.json and labels.")],
+) -> None:
+    """Let predictions of one bundle be the noisy labels from which another one learns."""
+    datalist = datalist / "datalist.json" if datalist.is_dir() else datalist
+    try:
+        counts = write_pseudo_labels(datalist, predictions, out)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+    cases = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    typer.echo(f"wrote {out / 'datalist.json'}: training cases {cases}")
 
 
 @app.command()

@@ -62,6 +62,8 @@ def ignore_warnings_inside_monai() -> None:
     # It looks for an optional GPU decoder of DICOM, and says twice that it is not there.
     warnings.filterwarnings("ignore", "NvImgCodecPydicomReader: nvImageCodec decoder plugin did not register")
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    # A volume that nothing was done to has nothing to undo.
+    warnings.filterwarnings("ignore", "inverse has been called but no invertible transforms")
     # Its surface metrics pass an argument that it deprecated.
     warnings.filterwarnings("ignore", "monai.metrics.utils get_mask_edges:always_return_as_numpy")
 

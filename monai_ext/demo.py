@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 
 from monai_ext.data.datalist import read_datalist
-from monai_ext.data.phantom_files import write_heart_phantoms
+from monai_ext.data.phantom_files import write_heart_phantoms, write_thorax_phantoms
 from monai_ext.data.preparation import DATALIST, SPLIT_FILE
 from monai_ext.report import Predictor, write_sheet
 
@@ -39,6 +40,10 @@ class Demo:
 DEMOS = {
     "lv_mixed_supervision_segmentation": Demo(
         write_heart_phantoms, ("datasets/acdc/prepare.py", "--full", "3", "--seed", "0")
+    ),
+    "noisy_label_segmentation": Demo(
+        write_thorax_phantoms,
+        ("datasets/segthor/prepare.py", "--full", "0", "--noise", "symmetric", "--seed", "0"),
     ),
 }
 
@@ -75,12 +80,15 @@ def run_demo(bundle: str, data: Path | None, out: Path) -> Path:
     say("3/5 training")
     python(bundle_command("run", files("train", "demo"), dataset_dir=prepared), root)
     say("4/5 evaluation and export")
-    python(bundle_command("run", files("train", "evaluate"), dataset_dir=prepared), root)
+    python(bundle_command("run", files("train", "demo", "evaluate"), dataset_dir=prepared), root)
+    changed = yaml.safe_load((root / "configs" / "demo.yaml").read_text(encoding="utf-8"))
+    both = {key: value for key, value in changed.items() if "::" not in key}  # of training and inference
     places = {"filepath": root / "models" / "model.ts", "ckpt_file": root / "models" / "model.pt"}
     named = {"net_id": "network_def", "meta_file": "configs/metadata.json"}
-    python(bundle_command("ckpt_export", "configs/inference.yaml", **named, **places), root)
+    python(bundle_command("ckpt_export", "configs/inference.yaml", **named, **places, **both), root)
     say("5/5 picture")
-    picture = write_sheet(Predictor(root, prepared), prepared / DATALIST, out / "sheet.png")
+    predictor = Predictor(root, prepared, overrides=both)
+    picture = write_sheet(predictor, prepared / DATALIST, out / "sheet.png")
     tell(root, picture, read_datalist(prepared / DATALIST))
     return picture
 
