@@ -95,13 +95,14 @@ class MemorizationDetector:
 
     A class is detected in the first epoch t with :math:`\rho(t)` above ``relative_change``, on the curve
     fitted to all epochs so far; once detected it stays so. A class that no curve detects is detected at
-    ``latest_fraction`` of the training if it was learned at all (IoU of at least 0.05): labels that are
-    corrected late are better than labels that are memorized.
+    ``latest_fraction`` of the training if it was learned at all (IoU of at least ``min_iou``): labels that
+    are corrected late are better than labels that are memorized.
 
     Args:
         num_classes: K, background included, for which nothing is decided.
         relative_change: :math:`r \in (0, 1)`; larger values correct later.
         latest_fraction: share of the training after which a class is detected without a curve, in (0, 1].
+        min_iou: training IoU below which a class is never detected: its predictions are worth nothing yet.
         per_class: whether each class has a curve of its own; else one curve, the mean of all, decides for all
             of them at once, which is the comparison that shows what the classes' own timing is worth.
 
@@ -118,6 +119,7 @@ class MemorizationDetector:
         num_classes: int,
         relative_change: float = 0.9,
         latest_fraction: float = 0.6,
+        min_iou: float = NOT_LEARNED,
         per_class: bool = True,
     ) -> None:
         if not 0 < relative_change < 1:
@@ -126,6 +128,7 @@ class MemorizationDetector:
             raise ValueError(f"Expected 0 < latest_fraction <= 1, got {latest_fraction}.")
         self.relative_change = relative_change
         self.latest_fraction = latest_fraction
+        self.min_iou = min_iou
         self.per_class = per_class
         self.iou: dict[int, list[float]] = {k: [] for k in range(1, num_classes)}
         self.detected: dict[int, int] = {}
@@ -145,7 +148,7 @@ class MemorizationDetector:
     def reason(self, k: int, max_epochs: float) -> str | None:
         """Why class k is detected at its latest epoch, or None if it is not."""
         epoch, values = len(self.iou[k]), self.watched(k)
-        if values[-1] < NOT_LEARNED:
+        if values[-1] < self.min_iou:
             return None
         curve = fit_learning_curve(values)
         if curve is not None and curve.first_epoch(self.relative_change, epoch) is not None:

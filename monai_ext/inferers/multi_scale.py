@@ -66,10 +66,10 @@ class MultiScaleInferer(Inferer):
         """Logits (B, K, *S) of one scale, at the image's size."""
         if image.ndim not in LINEAR:
             raise ValueError(f"Expected images (B, M, *S) of two or three axes S, got {tuple(image.shape)}.")
+        if scale == 1:
+            return self.base(image, network, *args, **kwargs)
         size = list(image.shape[2:])
         wanted = [self.rounded(n * scale) for n in size]
-        if scale == 1 or wanted == size:
-            return self.base(image, network, *args, **kwargs)
         mode = LINEAR[image.ndim]
         logits = self.base(interpolate(image, wanted, mode=mode), network, *args, **kwargs)
         return interpolate(logits, size, mode=mode)

@@ -61,7 +61,14 @@ TINY = {
     "noisy_label_segmentation": Tiny(
         make_data=lambda folder: acdc(folder, task="heart", noise=["symmetric"]),
         network={"spatial_size": [64, 64], "channels": [4, 8, 8, 8, 8]},
-        training={**EPOCH, "correction::interval": 1},
+        training=EPOCH
+        | {  # finds something to correct within a few iterations
+            "correction::detector::latest_fraction": 0.1,
+            "correction::detector::min_iou": 0.0,
+            "correction::rule::foreground_threshold": 0.0,
+            "correction::rule::background_threshold": 0.9,
+            "correction::interval": 1,
+        },
     ),
 }
 

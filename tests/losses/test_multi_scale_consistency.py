@@ -68,9 +68,9 @@ def test_equals_the_written_formula(space, gate, weight, kappa, w):
 
 
 def test_two_scales_have_twice_their_jensen_shannon_divergence():
-    first, second = case(4, 3, scales=2)[0][1].softmax(dim=1).flatten(2).numpy()
-    expected = np.mean([jensenshannon(p, q) ** 2 for p, q in zip(first.T, second.T, strict=True)])
     logits = case(4, 3, scales=2)[0][1:]
+    first, second = logits[0].softmax(dim=1).flatten(2).numpy()
+    expected = np.mean([jensenshannon(p, q) ** 2 for p, q in zip(first.T, second.T, strict=True)])
     assert consistency(logits) == pytest.approx(2 * expected)
 
 
@@ -94,8 +94,7 @@ def test_scales_that_agree_cost_nothing_and_others_something(seed, scales):
 def test_certainty_meets_the_clamp(dtype):
     one_hot = 1e4 * torch.eye(3, dtype=dtype)
     agreeing = one_hot[0].expand(3, 3).reshape(1, 3, 3, 1, 1)
-    assert consistency(agreeing) == pytest.approx(-3 * math.log(0.999), rel=1e-4)
-    assert consistency(agreeing) == pytest.approx(0.0030, abs=5e-5)
+    assert consistency(agreeing) == pytest.approx(-3 * math.log(0.999), rel=1e-4)  # 0.0030
     assert consistency(one_hot.reshape(1, 3, 3, 1, 1)) == pytest.approx(3 * math.log(3))
 
 
@@ -196,16 +195,9 @@ def test_a_batch_without_labels_learns_from_the_consistency():
     value = loss(logits.requires_grad_(), unlabeled(logits))
     value.backward()
     assert loss.terms["ce"] == 0
+    assert not any(term.requires_grad for term in loss.terms.values())
     torch.testing.assert_close(value.detach(), loss.terms["consistency"] / 3)
     assert logits.grad.isfinite().all() and logits.grad.ne(0).any()
-
-
-def test_unlabeled_voxels_have_no_cross_entropy():
-    logits, label = case(4, 4)
-    loss = MultiScaleConsistencyLoss(lambda_consistency=0)
-    (gradient,) = torch.autograd.grad(loss(logits.requires_grad_(), label), logits)
-    moved = gradient.ne(0).all(dim=(1, 2))
-    assert torch.equal(moved, label[:, 0] != UNLABELED)
 
 
 def test_a_batch_of_no_image_gives_zero():
@@ -240,21 +232,6 @@ def test_bfloat16_logits_are_averaged_in_float32():
     value = loss(logits.bfloat16(), label)
     assert value.dtype == torch.float32
     torch.testing.assert_close(value, loss(logits.bfloat16().float(), label))
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
-def test_compact_labels_say_the_same(dtype):
-    logits, label = case(4, 4)
-    loss = MultiScaleConsistencyLoss()
-    assert loss(logits, label.to(dtype)) == loss(logits, label)
-
-
-def test_the_terms_hold_no_graph():
-    logits, label = case(4, 4)
-    loss = MultiScaleConsistencyLoss()
-    loss(logits.requires_grad_(), label)
-    assert set(loss.terms) == {"ce", "consistency"}
-    assert not any(term.requires_grad for term in loss.terms.values())
 
 
 def disk(size: int) -> Tensor:
@@ -299,7 +276,7 @@ def test_the_consistency_carries_a_label_to_scales_that_have_none():
         ({"gate": "voxel"}, "gate 'image' or 'pixel', got 'voxel'"),
         ({"ce_logit_scale": 0}, "ce_logit_scale > 0, got 0"),
         ({"scale_weights": [1, -1]}, r"scale_weights >= 0 with a positive sum, got \[1, -1\]"),
-        ({"scale_weights": [0, 0]}, r"positive sum, got \[0, 0\]"),
+        ({"scale_weights": [0, 0]}, "positive sum, got"),
         ({"scale_weights": []}, r"positive sum, got \[\]"),
     ],
 )

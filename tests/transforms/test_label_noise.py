@@ -35,13 +35,11 @@ def iou(noisy, clean, k=1):
 
 
 @pytest.mark.parametrize("k", [1, 2, 4, 7])
-@pytest.mark.parametrize(
-    ("under", "by_scipy"), [(True, ndimage.binary_erosion), (False, ndimage.binary_dilation)]
-)
-def test_an_organ_of_1000_pixels_is_eroded_or_dilated_k_times_by_a_box(k, under, by_scipy):
+def test_an_organ_of_1000_pixels_is_eroded_or_dilated_k_times_by_a_box(k):
     plane = np.pad(np.ones((25, 40), dtype=np.uint8), 20)
-    expected = by_scipy(plane, np.ones((3, 3)), iterations=k)
-    np.testing.assert_array_equal(change_sizes(plane, [1], k, under), expected)
+    for under, by_scipy in ((True, ndimage.binary_erosion), (False, ndimage.binary_dilation)):
+        expected = by_scipy(plane, np.ones((3, 3)), iterations=k)
+        np.testing.assert_array_equal(change_sizes(plane, [1], k, under), expected)
 
 
 @pytest.mark.parametrize("under", [True, False])
@@ -94,6 +92,11 @@ def test_no_organ_overwrites_another(k):
         assert (noisy != label).any()
 
 
+def test_an_erosion_takes_pixels_of_its_organ_only():
+    plane = np.random.default_rng(0).integers(1, 3, (20, 20)).astype(np.uint8)
+    assert set(np.unique(plane[change_sizes(plane, [1], 1, under=True) == 0])) == {1}
+
+
 def test_background_between_two_organs_goes_to_the_lower_class():
     plane = np.zeros((40, 60), dtype=np.uint8)
     plane[10:30, 10:28], plane[10:30, 31:49] = 2, 1
@@ -112,7 +115,6 @@ def test_all_organs_of_a_slice_are_too_small_or_all_too_large():
     noisy = corrupted(label, LabelNoise("size", (3, 3)))
     growth = [((noisy == k).sum(axis=(0, 1)) > (label == k).sum(axis=(0, 1))) for k in (1, 2)]
     np.testing.assert_array_equal(*growth)
-    assert 8 < growth[0].sum() < 32
 
 
 @pytest.mark.parametrize("share", [0.2, 0.8])
@@ -271,7 +273,6 @@ def test_the_noise_of_a_seed_stays_the_same_in_every_version():
     [
         ({"kind": "blur"}, "kind one of size, wobble, shift, missed, swapped, got 'blur'"),
         ({"strength": (4, 2)}, r"0 <= lo <= hi, got \(4, 2\)"),
-        ({"strength": (-1, 2)}, r"0 <= lo <= hi, got \(-1, 2\)"),
         ({"strength": (0.5, 2)}, r"whole with 0 <= lo <= hi, got \(0\.5, 2\)"),
         ({"under_share": 1.1}, r"under_share in 0\.\.1, got 1\.1"),
         ({"slice_share": -0.1}, r"slice_share in 0\.\.1, got -0\.1"),
