@@ -136,8 +136,9 @@ class LabelJournal:
         found = []
         for label in labels:
             shares = MetaTensor(torch.cat([label == code for code in codes]).float())
-            back = invert({IMAGE: done[IMAGE], "shares": shares})["shares"].as_tensor()
-            found.append(codes[back.argmax(dim=0)].numpy())
+            if done[IMAGE].applied_operations:  # else there is nothing to invert, of which MONAI warns
+                shares = invert({IMAGE: done[IMAGE], "shares": shares})["shares"]
+            found.append(codes[shares.as_tensor().argmax(dim=0)].numpy())
         return found
 
     def _changed(self, item: int, changes: Iterable[tuple[Tensor, Tensor]]) -> Tensor:

@@ -92,11 +92,6 @@ def test_no_organ_overwrites_another(k):
         assert (noisy != label).any()
 
 
-def test_an_erosion_takes_pixels_of_its_organ_only():
-    plane = np.random.default_rng(0).integers(1, 3, (20, 20)).astype(np.uint8)
-    assert set(np.unique(plane[change_sizes(plane, [1], 1, under=True) == 0])) == {1}
-
-
 def test_background_between_two_organs_goes_to_the_lower_class():
     plane = np.zeros((40, 60), dtype=np.uint8)
     plane[10:30, 10:28], plane[10:30, 31:49] = 2, 1
@@ -115,6 +110,7 @@ def test_all_organs_of_a_slice_are_too_small_or_all_too_large():
     noisy = corrupted(label, LabelNoise("size", (3, 3)))
     growth = [((noisy == k).sum(axis=(0, 1)) > (label == k).sum(axis=(0, 1))) for k in (1, 2)]
     np.testing.assert_array_equal(*growth)
+    assert 8 < growth[0].sum() < 32
 
 
 @pytest.mark.parametrize("share", [0.2, 0.8])
