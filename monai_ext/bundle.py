@@ -105,12 +105,11 @@ def prepare_inference(metadata: str | Path, weights: str | Path, network: torch.
             f"Expected trained weights at {path}, found none; train the bundle first, or restore the file."
         )
     found = torch.load(path, map_location="cpu", weights_only=True)
-    wanted = network.state_dict()
-    for name in [*wanted, *(name for name in found if name not in wanted)]:
-        want, got = (tuple(d[name].shape) if name in d else "none" for d in (wanted, found))
-        if want != got:
+    for name, wanted in network.state_dict().items():
+        got = tuple(found[name].shape) if name in found else "none"
+        if got != tuple(wanted.shape):
             sys.exit(
-                f"Expected weights {name} of shape {want} in {path}, got {got}; "
+                f"Expected weights {name} of shape {tuple(wanted.shape)} in {path}, got {got}; "
                 "pass the options with which they were trained, such as num_classes and channels."
             )
 

@@ -126,6 +126,8 @@ class MemorizationDetector:
             raise ValueError(f"Expected 0 < relative_change < 1, got {relative_change}.")
         if not 0 < latest_fraction <= 1:
             raise ValueError(f"Expected 0 < latest_fraction <= 1, got {latest_fraction}.")
+        if not 0 <= min_iou <= 1:
+            raise ValueError(f"Expected 0 <= min_iou <= 1, got {min_iou}.")
         self.relative_change = relative_change
         self.latest_fraction = latest_fraction
         self.min_iou = min_iou

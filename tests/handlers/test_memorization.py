@@ -143,6 +143,13 @@ def test_a_class_that_is_lost_is_not_detected_until_it_is_learned_again():
     assert detect([*lost, 0.2], max_epochs=31).detected == {1: 31}
 
 
+@pytest.mark.parametrize(("min_iou", "epoch"), [(0.3, 12), (0.75, 21), (0.85, None)])
+def test_no_class_is_detected_below_the_smallest_iou(min_iou, epoch):
+    iou = points((0.8, 0.7, 3), 30)
+    first = next((t for t, value in enumerate(iou, start=1) if value >= min_iou), None)
+    assert detect(iou, min_iou=min_iou).detected.get(1) == epoch == (first and max(first, 12))
+
+
 LINE = np.linspace(0.06, 0.9, 20)
 """Grows as fast at the end as at the start."""
 
@@ -228,6 +235,12 @@ def test_says_which_changes_are_possible(value):
 def test_says_which_latest_fractions_are_possible(value):
     with pytest.raises(ValueError, match=f"Expected 0 < latest_fraction <= 1, got {value}"):
         MemorizationDetector(2, latest_fraction=value)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_says_which_smallest_iou_is_possible(value):
+    with pytest.raises(ValueError, match=f"Expected 0 <= min_iou <= 1, got {value}"):
+        MemorizationDetector(2, min_iou=value)
 
 
 @pytest.mark.parametrize("iou", [[0.5], [0.5] * 3])

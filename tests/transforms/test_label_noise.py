@@ -269,6 +269,7 @@ def test_the_noise_of_a_seed_stays_the_same_in_every_version():
     [
         ({"kind": "blur"}, "kind one of size, wobble, shift, missed, swapped, got 'blur'"),
         ({"strength": (4, 2)}, r"0 <= lo <= hi, got \(4, 2\)"),
+        ({"strength": (-1, 2)}, r"0 <= lo <= hi, got \(-1, 2\)"),
         ({"strength": (0.5, 2)}, r"whole with 0 <= lo <= hi, got \(0\.5, 2\)"),
         ({"under_share": 1.1}, r"under_share in 0\.\.1, got 1\.1"),
         ({"slice_share": -0.1}, r"slice_share in 0\.\.1, got -0\.1"),
