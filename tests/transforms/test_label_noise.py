@@ -152,10 +152,13 @@ def test_a_wobbling_boundary_deviates_by_its_strength(k):
 def test_a_shift_moves_a_slice_as_a_whole(k):
     label = np.repeat(heart()[..., 2:3], 25, axis=-1)
     noisy = corrupted(label, LabelNoise("shift", (k, k)))
+    offsets = set()
     for index in range(25):
         r, c = np.rint(np.subtract(*(ndimage.center_of_mass(x[..., index] > 0) for x in (noisy, label))))
         np.testing.assert_array_equal(noisy[..., index], np.roll(label[..., index], (int(r), int(c)), (0, 1)))
         assert math.hypot(r, c) == pytest.approx(k, abs=0.75)
+        offsets.add((r, c))
+    assert len(offsets) >= 4 * min(k, 2) or k == 0
 
 
 @pytest.mark.parametrize(("first", "last"), [(1, 1), (2, 2), (9, 9)])
