@@ -28,7 +28,9 @@ class LabelCorrection:
     mean logits, if there are several scales) against the current labels, 255 left out. A pass over the noisy
     items in evaluation mode then gives probabilities to ``rule``; its result replaces the labels,
     cumulatively. Passes come when a class is detected and every ``interval`` epochs after the first
-    detection, never after the last epoch.
+    detection. There is none that no later step could learn from: none after the last epoch, none without
+    noisy items. A training that is interrupted corrects all the same, so that a resume equals one that ran
+    through.
 
     Event: ITERATION_COMPLETED (counts), EPOCH_STARTED (new counts), EPOCH_COMPLETED (decides, corrects).
     Reads: ``engine.state.output["pred"]`` (B, K, \*S) or (B, S, K, \*S) and ``["label"]`` (B, 1, \*S),
@@ -121,7 +123,7 @@ class LabelCorrection:
         iou = (hits / (found + true - hits).clamp_min(1)).tolist()
         epoch, detector = engine.state.epoch, self.detector
         new = detector.update(iou, engine.state.max_epochs or math.inf)
-        if not detector.detected or epoch == engine.state.max_epochs:  # then nothing would learn from it
+        if not detector.detected or not self.journal.items or epoch == engine.state.max_epochs:
             return
         if idist.get_rank() == 0:
             for k in new:

@@ -90,10 +90,8 @@ class LabelReview:
         """Write the noisy cases, the most doubtful first, and return their names."""
         rows: list[tuple[float, list[object]]] = []
         for item in self.journal.items:
-            label = self.journal.original(item)
-            scores = doubt(self.correction.probs(item).cpu(), label)
-            values = [score for score in scores if score == score]  # a NaN is a class that is nowhere
-            total = sum(values) / len(values) if values else 0.0
+            label, probs = self.journal.original(item), self.correction.probs(item).cpu()
+            total, scores = doubt(probs, label), disagreement(probs, label)
             changed = int((label != self.journal.cache.volume(item)[1].cpu()).sum())
             rows.append(
                 (total, [self.journal.name(item), f"{total:.4f}", *map("{:.4f}".format, scores), changed])
@@ -105,7 +103,29 @@ class LabelReview:
         return [str(row[0]) for _, row in rows]
 
 
-def doubt(probs: Tensor, label: Tensor) -> list[float]:
+def doubt(probs: Tensor, label: Tensor) -> float:
+    r"""How little a network believes a label, where either of them sees an organ.
+
+    .. math:: d = 1 - \exp\Big( \frac{1}{|R|} \sum_{r \in R} \log p_{y(r)}(r) \Big)
+
+    with :math:`p` the probabilities, :math:`y` the label and R the labeled voxels at which the label or the
+    most probable class is foreground. So 1 - d is the probability of the label, as a geometric mean over
+    these voxels: a label that is confidently contradicted counts for more than one about which the network
+    wavers, and a few voxels of a class that is otherwise absent count as what they are, a few voxels.
+
+    Args:
+        probs: (K, *S), floored at 1e-7.
+        label: (1, *S), classes or 255.
+
+    Returns:
+        A number between 0 and 1; 0 if R is empty.
+    """
+    seen = (label != UNLABELED) & ((label > 0) | (probs.argmax(dim=0, keepdim=True) > 0))
+    named = probs.gather(0, label.masked_fill(~seen, 0).long())[seen]
+    return 1 - math.exp(named.clamp_min(1e-7).log().sum() / max(len(named), 1))
+
+
+def disagreement(probs: Tensor, label: Tensor) -> list[float]:
     """Disagreement between a network and a label, class by class: 1 - Dice over the labeled voxels.
 
     Args:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -68,11 +69,22 @@ class CoTeachingLoss(nn.Module):
         check_label(logits[:, 0], label)
         check_classes(logits.shape[2], label)
         target = label.squeeze(1).long()
-        labeled = target != UNLABELED
-        losses = [
-            F.nll_loss(log_softmax(z), target, ignore_index=UNLABELED, reduction="none")[labeled]
+        labeled = (target != UNLABELED).flatten()
+        first, second = (
+            F.nll_loss(log_softmax(z), target, ignore_index=UNLABELED, reduction="none").flatten()
             for z in logits.unbind(dim=1)
-        ]
-        kept = len(losses[0]) - int(self.ramp * self.forget_rate * len(losses[0]))
-        easy = [loss.detach().topk(kept, largest=False, sorted=False).indices for loss in losses]
-        return (losses[0][easy[1]].sum() + losses[1][easy[0]].sum()) / (2 * max(kept, 1))
+        )
+        count = labeled.sum()
+        kept = count - (self.ramp * self.forget_rate * count.double()).long()
+        total = sum_of_easy(first, second, labeled, kept) + sum_of_easy(second, first, labeled, kept)
+        return total / (2 * kept.clamp_min(1))
+
+
+def sum_of_easy(losses: Tensor, other: Tensor, labeled: Tensor, kept: Tensor) -> Tensor:
+    """Sum of ``losses`` (N,) over the ``kept`` labeled voxels at which ``other`` (N,) is lowest.
+
+    The number of voxels stays on the device, so that no step waits for it.
+    """
+    order = other.detach().masked_fill(~labeled, torch.inf).argsort()
+    easy = torch.arange(len(order), device=order.device) < kept
+    return losses[order].where(easy, 0).sum()

@@ -6,9 +6,11 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from monai.bundle import ConfigParser
+from monai.transforms import LoadImaged
 
 from monai_ext.data.datalist import items, write_datalist
-from tests.bundles.conftest import CONFIGS, TINY, Copy, acdc
+from tests.bundles.conftest import CONFIGS, REPOSITORY, TINY, Copy, acdc
 
 NAME = "noisy_label_segmentation"
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI: a config is code
@@ -92,6 +94,52 @@ def volumes(tmp_path_factory):
     labels = {0: "background", 1: "front", 2: "back"}
     write_datalist(folder / "datalist.json", name="boxes", labels=labels, **listed)
     return folder
+
+
+@pytest.fixture(scope="module")
+def thoraxes(tmp_path_factory):
+    """Two CT volumes in Hounsfield units: a body with four organs in air."""
+    folder, rng = tmp_path_factory.mktemp("thoraxes"), np.random.default_rng(0)
+    listed = {"training": [], "validation": []}
+    for n, section in enumerate(listed):
+        label = np.zeros((40, 36, 6), np.uint8)
+        for k in range(1, 5):
+            label[8 * k - 2 : 8 * k + 4, 10:26] = k
+        image = np.where(label > 0, 60 * label - 150, -1000) + 5 * rng.standard_normal(label.shape)
+        item = {"supervision": ("noisy", "full")[n], "case": f"c{n}", "patient": f"c{n}"}
+        for key, array in (("image", image.astype(np.int16)), ("label", label)):
+            nib.save(nib.Nifti1Image(array, np.eye(4)), folder / f"{key}{n}.nii.gz")
+            item[key] = f"{key}{n}.nii.gz"
+        listed[section].append(item)
+    labels = {0: "background", 1: "esophagus", 2: "heart", 3: "trachea", 4: "aorta"}
+    write_datalist(folder / "datalist.json", name="bars", labels=labels, **listed)
+    return folder
+
+
+def test_ct_is_learned_evaluated_and_segmented(thoraxes, tmp_path, monkeypatch):
+    bundle = Copy(NAME, TINY[NAME], thoraxes, tmp_path / "bundle")
+    mix_in = "configs/ct.yaml"
+    monkeypatch.setitem(CONFIGS, "train", ["configs/train.yaml", mix_in])
+    monkeypatch.setitem(CONFIGS, "evaluate", ["configs/train.yaml", mix_in, "configs/evaluate.yaml"])
+    monkeypatch.setitem(CONFIGS, "infer", ["configs/inference.yaml", mix_in])
+    bundle.run("train")
+    bundle.run("evaluate")
+    summary = json.loads((bundle.root / "eval" / "summary.json").read_text())
+    assert list(summary["classes"]) == ["esophagus", "heart", "trachea", "aorta"]
+    one = thoraxes / "image1.nii.gz"
+    bundle.run("infer", input=str(one))
+    assert nib.load(bundle.root / "eval" / "predictions" / "image1_seg.nii.gz").shape == nib.load(one).shape
+
+
+@pytest.mark.parametrize("name", ["train", "inference"])
+def test_the_mix_in_for_ct_shows_the_network_a_window_of_hounsfield_units(tmp_path, name):
+    image = np.array([-1000, -160, 20, 240, 1500], np.int16).reshape(5, 1, 1)
+    nib.save(nib.Nifti1Image(image, np.eye(4)), tmp_path / "image.nii.gz")
+    parser = ConfigParser()
+    parser.read_config([str(REPOSITORY / "bundles" / NAME / "configs" / f"{n}.yaml") for n in (name, "ct")])
+    load = LoadImaged("image", ensure_channel_first=True)
+    seen = parser.get_parsed_content("scale_intensity")(load({"image": tmp_path / "image.nii.gz"}))["image"]
+    assert seen.flatten().tolist() == pytest.approx([0, 0, 0.45, 1, 1])
 
 
 SMALL_3D = {"patch_size": [16, 16, 16], "channels": [4, 4, 8, 8]}

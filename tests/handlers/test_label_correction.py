@@ -274,6 +274,17 @@ def test_detections_are_logged_but_for_the_last_epoch(tmp_path, caplog):
     assert "class 2" not in caplog.text
 
 
+def test_without_noisy_items_there_is_no_pass():
+    correction = make_correction(detector=Scripted({1: 1}))
+    correction.journal.items = []
+    correction.correct = lambda epoch, classes: pytest.fail("a pass that nothing learns from")
+    engine = Engine(lambda engine, _: None)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, correction.end_epoch)
+    correction.counts = torch.ones(3, K - 1)
+    engine.run([0], max_epochs=3)
+    assert correction.detector.detected == {1: 1}
+
+
 def test_labels_that_are_only_watched_stay(tmp_path):
     _, correction = train(tmp_path, epochs=4, detector=Scripted({1: 2}), enabled=False)
     assert correction.detector.detected == {1: 2} and correction.journal.changes == []

@@ -7,6 +7,8 @@ import matplotlib.image
 import nibabel as nib
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 import torch
 from ignite.engine import Engine, Events
 from monai.transforms import Compose, LoadImaged
@@ -14,7 +16,7 @@ from torch import nn
 
 from monai_ext.data import DeviceCache, LabelJournal
 from monai_ext.handlers import LabelCorrection, LabelReview, MemorizationDetector
-from monai_ext.handlers.label_review import doubt
+from monai_ext.handlers.label_review import disagreement, doubt
 from monai_ext.inferers import AveragingInferer, SliceBatchInferer
 from monai_ext.keys import IMAGE, LABEL, SUPERVISION, UNLABELED
 from monai_ext.transforms import CorrectLabels
@@ -35,7 +37,7 @@ class Certain(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.sharpness = nn.Parameter(torch.tensor(20.0))
+        self.sharpness = nn.Parameter(torch.tensor(3.0))
 
     def forward(self, x):
         return -self.sharpness * (x - torch.arange(K).view(1, K, 1, 1)).square()
@@ -122,22 +124,70 @@ def by_hand(pred, label):
     return found
 
 
-@pytest.mark.parametrize("size", [(7, 6), (5, 4, 3)], ids=["2d", "3d"])
-@pytest.mark.parametrize("values", [(0, 1, 2), (0, 1, 2, UNLABELED), (0, 1), (0,), (2, UNLABELED)], ids=str)
-def test_doubt_is_the_missing_dice_over_the_labeled_voxels(size, values):
-    probs = torch.randn(K, *size).softmax(dim=0)
-    label = torch.tensor(values, dtype=torch.uint8)[torch.randint(0, len(values), (1, *size))]
+def doubt_by_hand(probs, label):
+    """1 - the geometric mean of the label's probability over R, voxel by voxel."""
+    kept = []
+    for p, y in zip(probs.reshape(K, -1).T, label.flat, strict=True):
+        if y != UNLABELED and (y > 0 or p.argmax() > 0):
+            kept.append(p[y])
+    return 1 - float(scipy.stats.gmean(kept)) if kept else 0.0
+
+
+@pytest.fixture(params=[(7, 6), (5, 4, 3)], ids=["2d", "3d"])
+def probs(request):
+    return torch.randn(K, *request.param).softmax(dim=0)
+
+
+@pytest.fixture(params=[(0, 1, 2), (0, 1, 2, UNLABELED), (0, 1), (0,), (2, UNLABELED), (UNLABELED,)], ids=str)
+def label(request, probs):
+    values = torch.tensor(request.param, dtype=torch.uint8)
+    return values[torch.randint(0, len(values), (1, *probs.shape[1:]))]
+
+
+def test_disagreement_is_the_missing_dice_over_the_labeled_voxels(probs, label):
     wanted = by_hand(probs.argmax(dim=0).numpy(), label[0].numpy())
-    assert doubt(probs, label) == pytest.approx(wanted, abs=1e-6, nan_ok=True)
+    assert disagreement(probs, label) == pytest.approx(wanted, abs=1e-6, nan_ok=True)
+
+
+def test_doubt_is_the_missing_probability_of_the_label_where_there_are_organs(probs, label):
+    assert doubt(probs, label) == pytest.approx(doubt_by_hand(probs.numpy(), label.numpy()), abs=1e-6)
+
+
+def test_background_that_nobody_contradicts_raises_no_doubt():
+    probs = torch.tensor([0.6, 0.2, 0.2]).view(K, 1, 1).expand(K, 4, 4)
+    assert doubt(probs, torch.zeros(1, 4, 4, dtype=torch.uint8)) == 0
+
+
+def test_one_voxel_of_an_absent_class_hardly_raises_the_doubt():
+    label = torch.zeros(1, 20, 20, dtype=torch.uint8)
+    label[:, :10] = 1
+    sure = nn.functional.one_hot(label[0].long(), K).movedim(-1, 0).float()
+    label[0, 0, 0] = 2
+    assert disagreement(sure, label) == pytest.approx([1 - 2 * 199 / 399, 1], abs=1e-6)
+    assert doubt(sure, label) == pytest.approx(1 - 1e-7 ** (1 / 200))  # 0.08
+
+
+def test_what_the_network_contradicts_with_certainty_is_doubted_more():
+    label = torch.ones(1, 4, 4, dtype=torch.uint8)
+    doubts = [
+        doubt(torch.tensor([1 - p, p, 0]).view(K, 1, 1).expand(K, 4, 4), label) for p in (0.9, 0.5, 0.1)
+    ]
+    assert doubts == pytest.approx([0.1, 0.5, 0.9])
 
 
 @pytest.mark.parametrize("pred", [1, 0])
 @pytest.mark.parametrize("label", [1, 0, UNLABELED])
-def test_a_class_that_only_one_of_both_has_is_in_full_doubt(pred, label):
+def test_there_is_no_agreement_on_a_class_that_only_one_of_both_has(pred, label):
     probs = nn.functional.one_hot(torch.full((4, 4), pred), K).movedim(-1, 0).float()
     wanted = {(1, 1): 0.0, (1, 0): 1.0, (0, 1): 1.0}.get((pred, label), math.nan)
-    found = doubt(probs, torch.full((1, 4, 4), label, dtype=torch.uint8))
+    found = disagreement(probs, torch.full((1, 4, 4), label, dtype=torch.uint8))
     assert found == pytest.approx([wanted, math.nan], nan_ok=True)
+
+
+def doubt_of_certain(truth, label):
+    """The doubt of ``Certain``'s probabilities, by hand."""
+    probs = scipy.special.softmax(-3.0 * (truth - np.arange(K)[:, None, None, None]) ** 2.0, axis=0)
+    return doubt_by_hand(probs, label)
 
 
 def test_the_most_doubtful_case_comes_first(tmp_path):
@@ -145,13 +195,13 @@ def test_the_most_doubtful_case_comes_first(tmp_path):
     run(review)
     heading, *rows = table(tmp_path, "ranking.csv")
     assert heading == ["rank", "case", "doubt", "cavity", "wall", "corrected voxels"]
-    scores = {name: by_hand(*pair) for name, pair in CASES.items()}
-    total = {n: float(np.nanmean(s)) if n != "empty" else 0.0 for n, s in scores.items()}
+    total = {name: doubt_of_certain(*pair) for name, pair in CASES.items()}
     order = sorted(total, key=lambda name: -total[name])  # equal ones in the order of the datalist
     assert [row[:2] for row in rows] == [[str(n), name] for n, name in enumerate(order, start=1)]
     for _, name, *numbers, _ in rows:
-        assert numbers == [f"{value:.4f}" for value in (total[name], *scores[name])]
-    assert order[:2] == ["missing", "invented"] and {"clean", "empty"} == set(order[-2:])
+        scores = [f"{value:.4f}" for value in by_hand(*CASES[name])]
+        assert float(numbers[0]) == pytest.approx(total[name], abs=1e-4) and numbers[1:] == scores
+    assert order == ["invented", "cavity_only", "missing", "half", "clean", "empty"]
 
 
 def test_corrected_voxels_are_counted_once_however_often_they_changed(tmp_path):
@@ -220,14 +270,7 @@ def test_the_numbers_of_the_curves_are_json_by_class_name(tmp_path):
 
 def test_classes_without_a_name_are_numbered(tmp_path):
     run(make_review(tmp_path, ["half"], names={"0": "background", "2": "wall"}))
-    assert table(tmp_path, "ranking.csv")[0] == [
-        "rank",
-        "case",
-        "doubt",
-        "class 1",
-        "wall",
-        "corrected voxels",
-    ]
+    assert table(tmp_path, "ranking.csv")[0][3:5] == ["class 1", "wall"]
     assert table(tmp_path, "changes.csv")[1][2:4] == ["background", "class 1"]
 
 
@@ -235,7 +278,7 @@ def test_the_log_names_the_most_doubtful_cases(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     run(make_review(tmp_path))
     wanted = (
-        f"wrote {tmp_path / 'review'}: corrected labels of 2 of 6 noisy cases; most doubtful: missing, inv"
+        f"wrote {tmp_path / 'review'}: corrected labels of 2 of 6 noisy cases; most doubtful: invented, c"
     )
     assert wanted in caplog.text
 

@@ -76,6 +76,12 @@ def test_the_share_of_labeled_voxels_without_a_gradient_is_rate_times_ramp(seed,
     assert not learned[~labeled[:, None].expand_as(learned)].any()
 
 
+def test_no_step_waits_for_the_device():
+    """A tensor on the device meta has no values: whoever asks for one, or for their number, fails."""
+    logits, label = (part.to("meta") for part in case(4, 4))
+    assert CoTeachingLoss(0.3)(logits, label).shape == ()
+
+
 def test_each_network_forgets_what_is_hard_for_the_other():
     logits = torch.zeros(1, 2, 2, 1, 4)
     logits[0, 0, 1, 0, 1] = 5  # the label, 0, is hard for the first network at voxel 1
