@@ -32,7 +32,8 @@ def check(
         ),
     ],
     references: Annotated[
-        bool, typer.Option(help="Compare weak labels with the full masks that items name as reference.")
+        bool,
+        typer.Option(help="Compare weak labels and tags with the full masks that items name as reference."),
     ] = True,
     section: Annotated[
         list[str] | None, typer.Option(help="Check this section only; may be given several times.")

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from packaging.version import Version
 
 from monai_ext.data import DataError, items, read_datalist, require_valid
 from monai_ext.data.check_entries import overlap_problems, parse_entries
-from monai_ext.data.image_files import VolumeError, image_problems, read_volume
-from monai_ext.keys import CASE, IMAGE
+from monai_ext.data.image_files import VolumeError, grid_problem, image_problems, read_volume
+from monai_ext.data.modalities import find_cases as cases_of_modalities
+from monai_ext.data.modalities import modality_problem
+from monai_ext.keys import CASE, IMAGE, MODALITIES, PRED
 
 logger = logging.getLogger(__name__)
 
@@ -69,16 +71,24 @@ def ignore_warnings_inside_monai() -> None:
 
 
 def prepare_training(
-    metadata: str | Path, datalist: str | Path, sections: Mapping[str, Items], num_classes: int, seed: int = 0
+    metadata: str | Path,
+    datalist: str | Path,
+    sections: Mapping[str, Items],
+    num_classes: int,
+    seed: int = 0,
+    in_channels: int | None = None,
+    scoring_kinds: Collection[str] = ("full",),
 ) -> None:
     """Check packages and data, and seed: the first expression of a training's ``initialize``.
 
     Args:
         metadata: the bundle's ``metadata.json``.
-        datalist: the JSON file; where there is one, its classes and its test list are looked at too.
+        datalist: the JSON file; where there is one, its classes, modalities and test list are looked at too.
         sections: items by section; ``training`` is learned from, the others are fully labeled.
         num_classes: K; labels must be below.
         seed: initial random state, which the network's weights follow from.
+        in_channels: M; where given, the datalist must name as many modalities (one need not be named).
+        scoring_kinds: kinds of supervision that the section ``validation`` may hold.
 
     Raises:
         RuntimeError: if a package is missing or too old.
@@ -87,7 +97,7 @@ def prepare_training(
     require_packages(metadata)
     ignore_warnings_inside_monai()
     manual_seed(seed)
-    stop_if_invalid(datalist, sections, num_classes)
+    stop_if_invalid(datalist, sections, num_classes, in_channels, scoring_kinds)
 
 
 def prepare_inference(metadata: str | Path, weights: str | Path, network: torch.nn.Module) -> None:
@@ -115,13 +125,12 @@ def prepare_inference(metadata: str | Path, weights: str | Path, network: torch.
 
 
 def stop_if_unreadable(images: Items) -> None:
-    """Leave with exit code 1 and one line for each image file that cannot be read or is not finite."""
-    problems = []
-    for item in images:
-        try:
-            problems += [f"image {problem}" for problem in image_problems(read_volume(item[IMAGE]))]
-        except VolumeError as error:
-            problems.append(f"image {error}")
+    """Leave with exit code 1 and one line for each image file that cannot be read or is not finite.
+
+    Where an item has several files, they must lie on one grid; where it names ``modalities``, its files must
+    have as many channels.
+    """
+    problems = [f"image {problem}" for item in images for problem in _unreadable(item)]
     if problems:
         sys.exit("\n".join([*problems, "Nothing was segmented."]))
     logger.info(f"{len(images)} images to segment")
@@ -141,26 +150,31 @@ def start_distributed(device: torch.device) -> None:
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
-def stop_if_invalid(datalist: str | Path, sections: Mapping[str, Items], num_classes: int) -> None:
+def stop_if_invalid(
+    datalist: str | Path,
+    sections: Mapping[str, Items],
+    num_classes: int,
+    in_channels: int | None = None,
+    scoring_kinds: Collection[str] = ("full",),
+) -> None:
     """Leave with exit code 1 and one line for each problem of the data, if there is one.
 
-    The files of ``sections`` are read. A datalist that exists must have ``num_classes`` classes,
-    and none of its test patients may be among ``sections``; their files are not read.
+    The files of ``sections`` are read. A datalist that exists must have ``num_classes`` classes and, where
+    ``in_channels`` is given, as many modalities; every case must have them. None of its test patients may be
+    among ``sections``; their files are not read. The section ``validation`` may hold ``scoring_kinds``.
     """
-    problems = []
+    problems: list[str] = []
+    modalities: list[str] = []
     if Path(datalist).is_file():
-        logger.info(f"data: {read_datalist(datalist)['name']}")
-        labels = read_labels(datalist)
-        if len(labels) != num_classes:
-            problems.append(
-                f"{datalist}: Expected {num_classes} classes, as num_classes says, got {len(labels)}: "
-                f"{', '.join(labels.values())}; pass --num_classes {len(labels)} or prepare the data anew."
-            )
+        content = read_datalist(datalist)
+        logger.info(f"data: {content['name']}")
+        modalities = content[MODALITIES]
+        problems += _unlike_network(datalist, num_classes, in_channels)
         if "test" not in sections:
             entries, _ = parse_entries({**sections, "test": read_items(datalist, "test")})
             problems += [message for _, message in overlap_problems(entries)]
     try:
-        require_valid(sections, labels=range(num_classes))
+        require_valid(sections, range(num_classes), modalities=modalities, scoring_kinds=scoring_kinds)
     except DataError as error:
         problems += [line for line in str(error).splitlines() if line not in problems]
     if problems:
@@ -201,6 +215,11 @@ def read_unit(datalist: str | Path) -> str:
     return str(read_datalist(datalist)["unit"])
 
 
+def map_keys(modalities: Sequence[str]) -> list[str]:
+    """Keys under which the fused map and that of each modality are, for expressions in a config."""
+    return [PRED, *(f"cam_{name}" for name in modalities)]
+
+
 def find_images(place: str | Path) -> list[dict[str, str]]:
     """The image itself, or all NIfTI files of a folder, as items for inference.
 
@@ -220,3 +239,54 @@ def find_images(place: str | Path) -> list[dict[str, str]]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         sys.exit(f"Expected one file for each name in {place}, found {', '.join(twice)} as .nii and .nii.gz.")
     return [{IMAGE: str(file), CASE: name} for file, name in zip(files, names, strict=True)]
+
+
+def find_cases(place: str | Path, modalities: Sequence[str]) -> list[dict[str, Any]]:
+    """``monai_ext.data.modalities.find_cases`` for a config: a problem ends the program with one line.
+
+    Args:
+        place: a file, a folder of files ``NAME_<modality>.nii.gz``, or a folder of such folders.
+        modalities: names of the channels that the network takes, in their order.
+
+    Raises:
+        SystemExit: if there is nothing to segment, or it is not clear which files make a case.
+    """
+    try:
+        return cases_of_modalities(place, modalities)
+    except ValueError as error:
+        sys.exit(str(error))
+
+
+def _unlike_network(datalist: str | Path, num_classes: int, in_channels: int | None) -> list[str]:
+    """Numbers of classes and modalities that are not those of the network."""
+    content, problems = read_datalist(datalist), []
+    classes, modalities = content["labels"].values(), content[MODALITIES] or ["one without a name"]
+    for what, option, wanted, got in (
+        ("classes", "num_classes", num_classes, classes),
+        ("modalities", "in_channels", in_channels, modalities),
+    ):
+        if wanted is not None and len(got) != wanted:
+            problems.append(
+                f"{datalist}: Expected {wanted} {what}, as {option} says, got {len(got)}: {', '.join(got)}; "
+                f"pass --{option} {len(got)} or prepare the data anew."
+            )
+    return problems
+
+
+def _unreadable(item: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the image files of an item, one text a problem."""
+    files = [Path(file) for file in (item[IMAGE] if isinstance(item[IMAGE], list) else [item[IMAGE]])]
+    problems, grids, channels = [], [], 0
+    for file in files:
+        try:
+            volume = read_volume(file)
+        except VolumeError as error:
+            problems.append(str(error))
+            continue
+        grids.append(volume.grid)
+        channels += volume.channels
+        problems += image_problems(volume)
+        problems += filter(None, [grid_problem(grids[-1], grids[0])])
+    if item.get(MODALITIES) and len(grids) == len(files):
+        problems += filter(None, [modality_problem(files, channels, item[MODALITIES])])
+    return problems

@@ -12,7 +12,7 @@ from monai.transforms import LoadImage
 
 from monai_ext import bundle
 from monai_ext.data import write_datalist
-from monai_ext.keys import CASE, IMAGE, LABEL
+from monai_ext.keys import CASE, IMAGE, LABEL, MODALITIES
 
 
 @pytest.fixture
@@ -225,3 +225,101 @@ def test_a_process_has_the_gpu_of_its_rank(monkeypatch, gpus, device):
     monkeypatch.setenv("LOCAL_RANK", "3")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus)
     assert bundle.local_device() == torch.device(device)
+
+
+def save(path, array, affine=None):
+    nib.save(nib.Nifti1Image(np.asarray(array, np.uint8), np.eye(4) if affine is None else affine), path)
+    return str(path)
+
+
+@pytest.fixture
+def several(tmp_path, case):
+    """A datalist with two modalities, a full case for validation and two with tags for training."""
+
+    def item(name, **changes):
+        image = [save(tmp_path / f"{name}_{m}.nii.gz", np.arange(32).reshape(4, 4, 2)) for m in ("t1", "t2")]
+        return {**case(name), IMAGE: image, **changes}
+
+    weak = [item(name, supervision="tags", tags=[[0, 1]]) for name in "ab"]
+    for each in weak:
+        del each[LABEL]
+    lists = {"training": weak, "validation": [item("c")], "test": [item("d")]}
+    path = tmp_path / "datalist.json"
+    return write_datalist(path, name="x", labels={0: "background", 1: "x"}, modalities=["t1", "t2"], **lists)
+
+
+def sections_of(datalist):
+    return {section: bundle.read_items(datalist, section) for section in ("training", "validation")}
+
+
+def test_a_training_takes_as_many_modalities_as_the_network(metadata, several):
+    sections = sections_of(several)
+    bundle.prepare_training(metadata(), several, sections, 2, in_channels=2)
+    bundle.prepare_training(metadata(), several, sections, 2)
+    message = message_of(bundle.prepare_training, metadata(), several, sections, 2, in_channels=3)
+    assert (
+        f"{several}: Expected 3 modalities, as in_channels says, got 2: t1, t2; pass --in_channels 2"
+        in message
+    )
+
+
+def test_one_modality_needs_no_name(datalist, case):
+    sections = {"training": [case("a")]}
+    bundle.stop_if_invalid(datalist, sections, 2, in_channels=1)
+    message = message_of(bundle.stop_if_invalid, datalist, sections, 2, in_channels=4)
+    assert "Expected 4 modalities, as in_channels says, got 1: one without a name" in message
+
+
+def test_a_training_stops_where_a_case_lacks_a_modality(several):
+    sections = sections_of(several)
+    sections["training"][1][IMAGE].pop()
+    message = message_of(bundle.stop_if_invalid, several, sections, 2, in_channels=2)
+    assert "training[1] (b): image" in message and "got 1 without t2" in message
+
+
+def test_validation_may_be_tagged_where_the_training_allows_it(metadata, several):
+    sections = sections_of(several)
+    sections["validation"] = [sections["training"].pop()]
+    allowed = {"scoring_kinds": ("full", "tags")}
+    bundle.prepare_training(metadata(), several, sections, 2, **allowed)
+    message = message_of(bundle.prepare_training, metadata(), several, sections, 2)
+    assert 'validation[0] (b): Expected supervision "full" in a section that scores, got "tags"' in message
+
+
+def test_cases_are_found_for_inference(tmp_path, several):
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    files = [save(folder / f"p_{name}.nii.gz", np.arange(32).reshape(4, 4, 2)) for name in ("t1", "t2")]
+    found = bundle.find_cases(folder, ["t2", "t1"])
+    assert found == [{IMAGE: files[::-1], CASE: "p", MODALITIES: ["t2", "t1"]}]
+    bundle.stop_if_unreadable(found)
+    assert complaint(bundle.find_cases, folder, ["flair"]).count("\n") == 0
+    assert "NAME_<modality>" in message_of(bundle.find_cases, folder, ["flair", "t1ce"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "affine", "words"),
+    [
+        ((4, 4, 3), np.eye(4), "Expected shape (4, 4, 2) as in"),
+        ((4, 4, 2), 2 * np.eye(4), "Expected the affine of"),
+    ],
+)
+def test_modalities_that_do_not_lie_on_each_other_are_both_named(tmp_path, shape, affine, words):
+    first = save(tmp_path / "p_t1.nii", np.arange(32).reshape(4, 4, 2))
+    second = save(tmp_path / "p_t2.nii", np.arange(np.prod(shape)).reshape(shape), affine)
+    message = message_of(bundle.stop_if_unreadable, bundle.find_cases(tmp_path, ["t1", "t2"]))
+    assert f"image {second}: {words}" in message and first in message
+    assert message.splitlines()[1:] == ["Nothing was segmented."]
+
+
+def test_every_file_of_a_case_must_be_readable(tmp_path):
+    save(tmp_path / "p_t1.nii.gz", np.arange(32).reshape(4, 4, 2))
+    (tmp_path / "p_t2.nii.gz").write_bytes(b"broken")
+    message = message_of(bundle.stop_if_unreadable, bundle.find_cases(tmp_path, ["t1", "t2"]))
+    assert f"image {tmp_path / 'p_t2.nii.gz'}: Expected a complete" in message and "p_t1" not in message
+
+
+def test_a_file_of_one_modality_must_have_one_channel(tmp_path):
+    path = save(tmp_path / "p_t1.nii", np.arange(64).reshape(4, 4, 2, 2))
+    message = message_of(bundle.stop_if_unreadable, bundle.find_cases(path, ["t1", "t2"]))
+    assert f"image {path}: Expected 1 channels (t1), got 2" in message

@@ -126,3 +126,20 @@ def test_a_datalist_that_cannot_be_replaced_is_told_without_a_traceback(changed,
     result = check(changed, "--accept-changes")
     assert isinstance(result.exception, SystemExit) and result.exit_code == 1
     assert f"{changed}: Expected a file that can be replaced, got no writing to" in result.output
+
+
+def test_tags_are_compared_with_the_reference_and_allowed_in_validation(datalist):
+    content = json.loads(datalist.read_text())
+    for item in (content["training"][0], content["validation"][1]):
+        item |= {"supervision": "tags", "tags": [[1, 1, 1, 1]], "reference": item.pop("label")}
+    datalist.write_text(json.dumps(content))
+    result = check(datalist)
+    assert result.exit_code == 1 and "training: Expected slices with and without class 1" in result.stdout
+    content["training"].append({**content["validation"].pop(0), "case": "c", "patient": "c"})
+    datalist.write_text(json.dumps(content))
+    assert check(datalist).exit_code == 0
+    content["validation"][0]["tags"] = [[1, 0, 1, 1]]
+    datalist.write_text(json.dumps(content))
+    (line,) = check(datalist).stdout.splitlines()
+    assert line.startswith("validation[0] (b2): tags for ") and "0 of class 1 in slice 1" in line
+    assert check(datalist, "--no-references").exit_code == 0

@@ -1,6 +1,5 @@
 """The hippocampus script on a tiny Decathlon folder: what it writes, hides, and says about bad input."""
 
-import importlib.util
 import json
 import re
 import shutil
@@ -9,26 +8,20 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from monai_ext.data.checks import check_datalist
 from monai_ext.data.datalist import items, nested_subset, read_datalist
 from monai_ext.transforms.label_noise import PRESETS, noisy_label
+from tests.prepare_command import PrepareCommand, summary_rows, voxels
+from tests.prepare_command import save as save_with
 
-SCRIPT = Path(__file__).resolve().parents[1] / "datasets" / "hippocampus" / "prepare.py"
+COMMAND = PrepareCommand("hippocampus")
 AFFINE = np.diag([1.0, 1.0, 1.0, 1.0])
 NAMES = [f"hippocampus_{n:03d}" for n in (1, 3, 4, 7, 8, 11, 14, 15, 19, 20)]
 
-spec = importlib.util.spec_from_file_location("prepare_hippocampus", SCRIPT)
-prepare_hippocampus = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(prepare_hippocampus)
-app = typer.Typer()
-app.command()(prepare_hippocampus.main)
-
 
 def save(path, array, affine=AFFINE):
-    nib.save(nib.Nifti1Image(array, affine), path)
+    save_with(path, array, affine)
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +53,11 @@ def raw(pristine, tmp_path):
 
 
 def run(raw, out, *options):
-    return CliRunner().invoke(app, ["--raw", str(raw), "--out", str(out), *map(str, options)])
+    return COMMAND.run(raw, *options, out=out)[0]
 
 
 def prepared(raw, out, *options):
-    result = run(raw, out, *options)
-    assert result.exit_code == 0, result.output
-    return read_datalist(out / "datalist.json")
-
-
-def voxels(path):
-    return np.asanyarray(nib.load(path).dataobj)
+    return read_datalist(COMMAND.prepared(raw, *options, out=out) / "datalist.json")
 
 
 def truth(raw, case):
@@ -133,7 +120,7 @@ def test_a_split_may_come_from_shares_or_a_file(raw, tmp_path):
 
 def test_the_summary_shows_cases_and_iou(pristine, tmp_path):
     result = run(pristine, tmp_path / "out", "--full", 1, "--noise", "shift")
-    rows = [re.findall(r"[\w.%]+", line) for line in result.output.splitlines() if "│" in line]
+    rows = summary_rows(result)
     assert ["training", "noisy", "6", "6", "18", "100.000%"] in rows
     assert re.search(
         r"in 6 corrupted cases: anterior hippocampus 0\.\d+, posterior", " ".join(result.output.split())

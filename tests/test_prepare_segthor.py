@@ -1,35 +1,24 @@
 """SegTHOR's prepare script on phantoms: what it writes, what it hides, what it says about bad input."""
 
-import importlib.util
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from monai_ext.data.checks import check_datalist
-from monai_ext.data.datalist import items, nested_subset, read_datalist
+from monai_ext.data.datalist import nested_subset, read_datalist
 from monai_ext.data.phantom_files import write_thorax_phantoms
 from monai_ext.transforms.label_noise import realized_iou
+from tests.prepare_command import PrepareCommand, listed, summary_rows, voxels, write_split
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-SCRIPT = REPOSITORY / "datasets" / "segthor" / "prepare.py"
+COMMAND = PrepareCommand("segthor")
+run, prepared, refusal = COMMAND.run, COMMAND.prepared, COMMAND.refusal
 NAMES = [f"Patient_{n:02d}" for n in range(1, 6)]
 SECTIONS = ["training", "training", "training", "validation", "test"]
-
-spec = importlib.util.spec_from_file_location("prepare_segthor", SCRIPT)
-prepare_segthor = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(prepare_segthor)
-app = typer.Typer()
-app.command()(prepare_segthor.main)
 
 
 @pytest.fixture(scope="session")
@@ -49,40 +38,6 @@ def pristine(tmp_path_factory):
 def raw(pristine, tmp_path):
     """A copy to spoil."""
     return shutil.copytree(pristine, tmp_path / "raw")
-
-
-def write_split(folder, rows):
-    (folder / "split.csv").write_text("patient,split\n" + "".join(f"{n},{s}\n" for n, s in rows))
-
-
-def run(raw, *options, out=None):
-    out = out or raw.parent / "out"
-    result = CliRunner().invoke(app, ["--raw", str(raw), "--out", str(out), *map(str, options)])
-    return result, out
-
-
-def prepared(raw, *options, out=None):
-    result, out = run(raw, *options, out=out)
-    assert result.exit_code == 0, result.output
-    return out
-
-
-def refusal(raw, *options):
-    """The only line of a command that fails and leaves nothing behind."""
-    before = set(raw.parent.iterdir())
-    result, _ = run(raw, *options)
-    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
-    assert set(raw.parent.iterdir()) == before
-    (line,) = result.output.strip().splitlines()
-    return line
-
-
-def listed(out, section="training"):
-    return {item["case"]: item for item in items(out / "datalist.json", section)}
-
-
-def voxels(path):
-    return np.asanyarray(nib.load(path).dataobj)
 
 
 def truth(raw, name):
@@ -191,7 +146,7 @@ def test_images_that_are_not_in_hounsfield_units_are_pointed_out(raw, caplog):
 
 def test_the_summary_counts_patients_and_slices(raw):
     result, out = run(raw, "--full", 1, "--noise", "shift")
-    rows = [re.findall(r"[\w.%]+", line) for line in result.output.splitlines() if "│" in line]
+    rows = summary_rows(result)
     slices = {item["case"]: nib.load(item["image"]).shape[2] for item in listed(out).values()}
     noisy = [name for name, item in listed(out).items() if item["supervision"] == "noisy"]
     assert ["training", "noisy", "2", "2", str(sum(slices[n] for n in noisy)), "100.000%"] in rows
@@ -285,8 +240,6 @@ def test_impossible_options_are_refused(raw, options, message):
 
 
 def test_it_runs_as_a_script_without_a_traceback(tmp_path):
-    command = [sys.executable, SCRIPT, "--raw", tmp_path / "none", "--out", tmp_path / "out"]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = COMMAND.as_script(tmp_path)
     assert done.returncode == 1 and done.stderr.startswith("error: Expected folders Patient_NN")
     assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []

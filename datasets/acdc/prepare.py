@@ -4,25 +4,22 @@ python datasets/acdc/prepare.py --raw DIR --out DIR --full 3 --seed 0
 """
 
 import logging
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from monai_ext.data import preparation as prep
+from monai_ext.data import prepare_command as command
 from monai_ext.data.datalist import dataset_name, write_datalist
 from monai_ext.data.image_files import read_volume
 from monai_ext.data.noise_options import NoiseOptions, noise_options, noise_report
+from monai_ext.data.splits import assign_patients
 from monai_ext.keys import UNLABELED, Supervision
 from monai_ext.transforms.label_noise import PRESETS, noisy_label
 from monai_ext.transforms.weak_labels import scribble_label, weak_label
-
-logger = logging.getLogger("acdc")
 
 CLASSES = range(4)  # background, right ventricle, myocardium, left ventricle cavity
 NOT_ANNOTATED = 4  # in a scribble file
@@ -63,38 +60,13 @@ class Weak(NamedTuple):
 class Frame(NamedTuple):
     """The end-diastolic or the end-systolic volume of a patient."""
 
-    section: str
-    case: str
-    folder: Path
-    kind: Supervision
-    corrupted: bool
-    """Whether its label gets noise."""
+    patient: prep.Patient
+    stem: Path
+    """Its file without suffix."""
 
     def file(self, suffix: str = "") -> Path:
         """The image, or the file of it that ends on ``_gt`` or ``_scribble``."""
-        stem = self.folder / f"{self.case}{suffix}"
-        for path in (Path(f"{stem}.nii.gz"), Path(f"{stem}.nii")):
-            if path.is_file():
-                return path
-        raise ValueError(
-            f"{stem}.nii.gz: Expected this file, found none; restore it or take out the patient."
-        )
-
-
-def find_patients(raw: Path) -> dict[str, Path]:
-    """Folders named patientNNN at any depth, by name."""
-    found: dict[str, Path] = {}
-    for folder in sorted(raw.rglob("patient*")):
-        if not folder.is_dir() or not re.fullmatch(r"patient\d+", folder.name) or "__MACOSX" in folder.parts:
-            continue
-        if folder.name in found:
-            raise ValueError(
-                f"{folder}: Expected each patient once, got {found[folder.name]} too; remove one."
-            )
-        found[folder.name] = folder
-    if not found:
-        raise ValueError(f"Expected folders patientNNN with Info.cfg under {raw}, found none; check --raw.")
-    return found
+        return prep.nifti_file(self.stem.with_name(f"{self.stem.name}{suffix}"))
 
 
 def frame_names(folder: Path) -> list[str]:
@@ -111,47 +83,42 @@ def frame_names(folder: Path) -> list[str]:
         ) from error
 
 
-def prepare_frame(
-    frame: Frame, out: Path, task: Task, weak: Weak, noise: NoiseOptions, seed: int
-) -> tuple[dict[str, Any], prep.Prepared]:
-    """Write image, label and, of a frame that is not fully labeled, reference."""
-    image = read_volume(frame.file())
-    full_label = prep.read_label(frame.file("_gt"), image, CLASSES)
-    truth = label = task.relabel(full_label)
-    classes = [k for k in task.labels if k > 0]
-    if frame.corrupted:
-        label = noisy_label(truth, classes, noise.noises, seed, frame.case)
-    elif frame.kind is Supervision.PARTIAL and weak.strategy == "scribble":
-        path = frame.file("_scribble")
-        drawn = scribble_label(prep.read_label(path, image, range(NOT_ANNOTATED + 1)), NOT_ANNOTATED)
-        label = task.relabel(prep.without_contradictions(drawn, full_label, path, MAX_CONTRADICTION))
-    elif frame.kind is Supervision.PARTIAL:
-        label = weak_label(truth, classes, seed=seed, case=frame.case, **weak._asdict())
-    about = {"section": frame.section, "kind": frame.kind, "case": frame.case, "patient": frame.folder.name}
-    return prep.write_case(out, image, truth, label, **about)
-
-
 def find_frames(
     raw: Path, split: str | None, full: str, seed: int, scribbles: bool, noise: NoiseOptions
 ) -> list[Frame]:
     """Every frame to prepare; that their files are there shows now."""
-    folders = find_patients(raw)
-    sections = prep.resolve_split(split, raw, folders, seed)
-    complete = prep.select_full(sections["training"], full, seed)
-    others = sorted(set(sections["training"]) - set(complete))
-    kinds = dict.fromkeys(others, Supervision.NOISY if noise.noises else Supervision.PARTIAL)
-    corrupted = noise.choose(others, seed)
+    folders = prep.patient_folders(raw, "patient", "patientNNN with Info.cfg")
+    patients = assign_patients(folders, raw, split, full, seed, Supervision.PARTIAL, noise)
     frames = [
-        Frame(section, case, folders[name], kinds.get(name, Supervision.FULL), name in corrupted)
-        for section, names in sections.items()
-        for name in names
-        for case in frame_names(folders[name])
+        Frame(patient, folders[patient.name] / case)
+        for patient in patients
+        for case in frame_names(folders[patient.name])
     ]
     for frame in frames:
-        drawn = scribbles and frame.kind is Supervision.PARTIAL
+        drawn = scribbles and frame.patient.kind is Supervision.PARTIAL
         for suffix in ("", "_gt", "_scribble") if drawn else ("", "_gt"):
             frame.file(suffix)
     return frames
+
+
+def prepare_frame(
+    frame: Frame, out: Path, task: Task, weak: Weak, noise: NoiseOptions, seed: int
+) -> tuple[dict[str, Any], prep.Prepared]:
+    """Write image, label and, of a frame that is not fully labeled, reference."""
+    case, partial = frame.stem.name, frame.patient.kind is Supervision.PARTIAL
+    image = read_volume(frame.file())
+    full_label = prep.read_label(frame.file("_gt"), image, CLASSES)
+    truth = label = task.relabel(full_label)
+    classes = [k for k in task.labels if k > 0]
+    if frame.patient.corrupted:
+        label = noisy_label(truth, classes, noise.noises, seed, case)
+    elif partial and weak.strategy == "scribble":
+        path = frame.file("_scribble")
+        drawn = scribble_label(prep.read_label(path, image, range(NOT_ANNOTATED + 1)), NOT_ANNOTATED)
+        label = task.relabel(prep.without_contradictions(drawn, full_label, path, MAX_CONTRADICTION))
+    elif partial:
+        label = weak_label(truth, classes, seed=seed, case=case, **weak._asdict())
+    return prep.write_case(out, image, truth, label, patient=frame.patient, case=case)
 
 
 def prepare(
@@ -161,32 +128,22 @@ def prepare(
     weak: Weak,
     noise: NoiseOptions,
     seed: int,
-    unit: str,
+    spacing_unknown: bool,
     name: str,
 ) -> tuple[list[prep.Prepared], str]:
     """Write the files of all frames and the datalist; returns what the summary shows."""
-    items: dict[str, list[dict[str, Any]]] = {"training": [], "validation": [], "test": []}
-    cases = []
-    for frame in track(frames, "ACDC", console=Console(stderr=True), transient=True):
-        item, case = prepare_frame(frame, out, TASKS[task], weak, noise, seed)
-        items[frame.section].append(item)
-        cases.append(case)
-    if unit == "mm" and all(np.allclose(case.spacing, 1) for case in cases):
-        logger.warning(
-            "Every header says 1 x 1 x 1 mm, as no ACDC scan is: the spacing was lost; unit: voxel"
-        )
-        unit = "voxel"
-    labels, training = TASKS[task].labels, [frame for frame in frames if frame.section == "training"]
-    full = sorted({frame.folder.name for frame in training if frame.kind is Supervision.FULL})
-    corrupted = {frame.folder.name for frame in training if frame.corrupted}
+    labels = TASKS[task].labels
+    items, prepared = command.write_cases(
+        frames, lambda frame: prepare_frame(frame, out, TASKS[task], weak, noise, seed), "ACDC"
+    )
+    patients = list(dict.fromkeys(frame.patient for frame in frames))
+    corrupted = [patient.name for patient in patients if patient.corrupted]
     report = noise_report(items["training"], out, labels, corrupted)
-    made = f"ACDC, task {task}, seed {seed}; full masks in training: {', '.join(full) or 'none'}; "
-    if noise.noises:
-        made += "; ".join([noise.describe(corrupted), *report.splitlines()])
-    else:
-        made += ", ".join(f"{key} {value}" for key, value in weak._asdict().items())
+    options = ", ".join(f"{key} {value}" for key, value in weak._asdict().items())
+    made = command.describe(f"ACDC, task {task}", seed, patients, options, noise, report)
+    unit = command.measured_unit(prepared, spacing_unknown, "ACDC")
     write_datalist(out / prep.DATALIST, name=name, labels=labels, unit=unit, description=made, **items)
-    return cases, report
+    return prepared, report
 
 
 def main(
@@ -228,22 +185,12 @@ def main(
 ) -> None:
     """Prepare ACDC: a few full masks, weak or noisy labels for the other patients, and a datalist."""
     options = Weak(weak, background, ring_spots, ring, max_core_voxels)
-    try:
-        if raw.resolve().is_relative_to(out.resolve()):
-            raise ValueError(
-                f"Expected --out apart from --raw, got {out}, which holds {raw}; choose another."
-            )
+    with command.command_output(raw, out, overwrite) as staged:
         mistakes = noise_options(noise, noise_k, noise_under, noise_share)
-        with prep.staged_folder(out, overwrite) as staged:
-            frames = find_frames(raw, split, full, seed, weak == "scribble", mistakes)
-            unit = "voxel" if spacing_unknown else "mm"
-            name = dataset_name(raw, "ACDC")
-            cases, report = prepare(frames, staged, task, options, mistakes, seed, unit, name)
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(code=1) from None
-    Console().print(prep.summary_table(cases, f"ACDC, task {task}", report))
-    typer.echo(f"wrote {out / prep.DATALIST}")
+        frames = find_frames(raw, split, full, seed, weak == "scribble", mistakes)
+        name = dataset_name(raw, "ACDC")
+        prepared, report = prepare(frames, staged, task, options, mistakes, seed, spacing_unknown, name)
+    command.show_summary(prepared, f"ACDC, task {task}", report, out)
 
 
 if __name__ == "__main__":

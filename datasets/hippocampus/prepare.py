@@ -6,34 +6,22 @@ python datasets/hippocampus/prepare.py --raw DIR --out DIR --full 0 --noise symm
 import json
 import logging
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import track
 
 from monai_ext.data import preparation as prep
+from monai_ext.data import prepare_command as command
 from monai_ext.data.datalist import dataset_name, write_datalist
 from monai_ext.data.image_files import read_volume
 from monai_ext.data.noise_options import NoiseOptions, noise_options, noise_report
+from monai_ext.data.splits import assign_patients
 from monai_ext.keys import IMAGE, LABEL, Supervision
 from monai_ext.transforms.label_noise import PRESETS, noisy_label
 
 LABELS = {0: "background", 1: "anterior hippocampus", 2: "posterior hippocampus"}
 INDEX = "dataset.json"
 SHARES = "70/10/20"
-
-
-class Case(NamedTuple):
-    """One volume; every one is of another patient."""
-
-    section: str
-    name: str
-    image: Path
-    mask: Path
-    kind: Supervision
-    corrupted: bool
-    """Whether its label gets noise."""
 
 
 def find_files(raw: Path) -> dict[str, tuple[Path, Path]]:
@@ -57,53 +45,34 @@ def find_files(raw: Path) -> dict[str, tuple[Path, Path]]:
     return {image.name.removesuffix(".gz").removesuffix(".nii"): (image, mask) for image, mask in pairs}
 
 
-def find_cases(raw: Path, split: str | None, full: str, seed: int, noise: NoiseOptions) -> list[Case]:
-    """Every case to prepare; that its files are there shows now."""
-    files = find_files(raw)
-    if split is None and not (raw / prep.SPLIT_FILE).is_file():
-        split = SHARES
-    sections = prep.resolve_split(split, raw, files, seed)
-    complete = prep.select_full(sections["training"], full, seed)
-    others = sorted(set(sections["training"]) - set(complete))
-    kinds = dict.fromkeys(others, Supervision.NOISY if noise.noises else Supervision.NONE)
-    corrupted = noise.choose(others, seed)
-    return [
-        Case(section, name, *files[name], kinds.get(name, Supervision.FULL), name in corrupted)
-        for section, names in sections.items()
-        for name in names
-    ]
-
-
 def prepare_case(
-    case: Case, out: Path, noise: NoiseOptions, seed: int
+    patient: prep.Patient, files: tuple[Path, Path], out: Path, noise: NoiseOptions, seed: int
 ) -> tuple[dict[str, Any], prep.Prepared]:
-    """Write image, label and, of a case that is not fully labeled, reference."""
-    image = read_volume(case.image)
-    truth = prep.read_label(case.mask, image, LABELS)
-    label = None if case.kind is Supervision.NONE else truth
-    if case.corrupted:
-        label = noisy_label(truth, [1, 2], noise.noises, seed, case.name)
-    about = {"section": case.section, "kind": case.kind, "case": case.name, "patient": case.name}
-    return prep.write_case(out, image, truth, label, **about)
+    """Write image, label and, of a case that is not fully labeled, reference; a patient has one case."""
+    image = read_volume(files[0])
+    truth = prep.read_label(files[1], image, LABELS)
+    label = None if patient.kind is Supervision.NONE else truth
+    if patient.corrupted:
+        label = noisy_label(truth, [1, 2], noise.noises, seed, patient.name)
+    return prep.write_case(out, image, truth, label, patient=patient, case=patient.name)
 
 
 def prepare(
-    cases: list[Case], out: Path, noise: NoiseOptions, seed: int, name: str
+    patients: list[prep.Patient],
+    files: dict[str, tuple[Path, Path]],
+    out: Path,
+    noise: NoiseOptions,
+    seed: int,
+    name: str,
 ) -> tuple[list[prep.Prepared], str]:
     """Write the files of all cases and the datalist; returns what the summary shows."""
-    items: dict[str, list[dict[str, Any]]] = {"training": [], "validation": [], "test": []}
-    prepared = []
-    for case in track(cases, "hippocampus", console=Console(stderr=True), transient=True):
-        item, counts = prepare_case(case, out, noise, seed)
-        items[case.section].append(item)
-        prepared.append(counts)
-    full = [case.name for case in cases if case.section == "training" and case.kind is Supervision.FULL]
-    corrupted = [case.name for case in cases if case.corrupted]
+    items, prepared = command.write_cases(
+        patients, lambda patient: prepare_case(patient, files[patient.name], out, noise, seed), "hippocampus"
+    )
+    corrupted = [patient.name for patient in patients if patient.corrupted]
     report = noise_report(items["training"], out, LABELS, corrupted)
-    made = [f"MSD Task04 Hippocampus, seed {seed}; full masks in training: {', '.join(full) or 'none'}"]
-    if noise.noises:
-        made += [noise.describe(corrupted), *report.splitlines()]
-    write_datalist(out / prep.DATALIST, name=name, labels=LABELS, description="; ".join(made), **items)
+    made = command.describe("MSD Task04 Hippocampus", seed, patients, noise=noise, report=report)
+    write_datalist(out / prep.DATALIST, name=name, labels=LABELS, description=made, **items)
     return prepared, report
 
 
@@ -124,20 +93,16 @@ def main(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was prepared before.")] = False,
 ) -> None:
     """Prepare MSD Hippocampus: a few full masks, noisy or no labels for the others, and a datalist."""
-    try:
-        if raw.resolve().is_relative_to(out.resolve()):
-            raise ValueError(
-                f"Expected --out apart from --raw, got {out}, which holds {raw}; choose another."
-            )
+    with command.command_output(raw, out, overwrite) as staged:
         mistakes = noise_options(noise, noise_k, noise_under, noise_share)
-        with prep.staged_folder(out, overwrite) as staged:
-            cases = find_cases(raw, split, full, seed, mistakes)
-            prepared, report = prepare(cases, staged, mistakes, seed, dataset_name(raw, "MSD Hippocampus"))
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(code=1) from None
-    Console().print(prep.summary_table(prepared, "MSD Hippocampus", report))
-    typer.echo(f"wrote {out / prep.DATALIST}")
+        files = find_files(raw)
+        if split is None and not (raw / prep.SPLIT_FILE).is_file():
+            split = SHARES
+        patients = assign_patients(files, raw, split, full, seed, Supervision.NONE, mistakes)
+        prepared, report = prepare(
+            patients, files, staged, mistakes, seed, dataset_name(raw, "MSD Hippocampus")
+        )
+    command.show_summary(prepared, "MSD Hippocampus", report, out)
 
 
 if __name__ == "__main__":

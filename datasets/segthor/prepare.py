@@ -4,18 +4,17 @@ python datasets/segthor/prepare.py --raw DIR --out DIR --full 0 --noise symmetri
 """
 
 import logging
-import re
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
-from rich.progress import track
 
 from monai_ext.data import preparation as prep
+from monai_ext.data import prepare_command as command
 from monai_ext.data.datalist import dataset_name, write_datalist
 from monai_ext.data.image_files import Volume, read_volume
 from monai_ext.data.noise_options import NoiseOptions, noise_options, noise_report
+from monai_ext.data.splits import assign_patients
 from monai_ext.keys import Supervision
 from monai_ext.transforms.label_noise import PRESETS, noisy_label
 
@@ -25,56 +24,22 @@ LABELS = {0: "background", 1: "esophagus", 2: "heart", 3: "trachea", 4: "aorta"}
 AIR = -500  # Hounsfield units; every scan of a thorax has voxels below
 
 
-class Patient(NamedTuple):
-    """One CT scan, which is one case."""
+class Scan(NamedTuple):
+    """The CT scan of a patient, who has one."""
 
-    section: str
-    folder: Path
-    kind: Supervision
-    corrupted: bool
-    """Whether its label gets noise."""
-
-    def file(self, stem: str) -> Path:
-        """The file of this name in the folder, compressed or not."""
-        for path in (self.folder / f"{stem}.nii.gz", self.folder / f"{stem}.nii"):
-            if path.is_file():
-                return path
-        missing = self.folder / f"{stem}.nii.gz"
-        raise ValueError(f"{missing}: Expected this file, found none; restore it or take out the patient.")
+    patient: prep.Patient
+    image: Path
+    mask: Path
 
 
-def find_folders(raw: Path) -> dict[str, Path]:
-    """Folders named Patient_NN at any depth, by name; the challenge's images without label lie in none."""
-    found: dict[str, Path] = {}
-    for folder in sorted(raw.rglob("Patient_*")):
-        if not folder.is_dir() or not re.fullmatch(r"Patient_\d+", folder.name) or "__MACOSX" in folder.parts:
-            continue
-        if folder.name in found:
-            raise ValueError(
-                f"{folder}: Expected each patient once, got {found[folder.name]} too; remove one."
-            )
-        found[folder.name] = folder
-    if not found:
-        raise ValueError(f"Expected folders Patient_NN with GT.nii.gz under {raw}, found none; check --raw.")
-    return found
-
-
-def find_patients(raw: Path, split: str | None, full: str, seed: int, noise: NoiseOptions) -> list[Patient]:
-    """Every patient to prepare; that the files are there shows now."""
-    folders = find_folders(raw)
-    sections = prep.resolve_split(split, raw, folders, seed)
-    complete = prep.select_full(sections["training"], full, seed)
-    others = sorted(set(sections["training"]) - set(complete))
-    kinds = dict.fromkeys(others, Supervision.NOISY if noise.noises else Supervision.NONE)
-    corrupted = noise.choose(others, seed)
-    patients = [
-        Patient(section, folders[name], kinds.get(name, Supervision.FULL), name in corrupted)
-        for section, names in sections.items()
-        for name in names
+def find_scans(raw: Path, split: str | None, full: str, seed: int, noise: NoiseOptions) -> list[Scan]:
+    """Every scan to prepare, which has a folder; that the files are there shows now."""
+    folders = prep.patient_folders(raw, "Patient_", "Patient_NN with GT.nii.gz")
+    patients = assign_patients(folders, raw, split, full, seed, Supervision.NONE, noise)
+    return [
+        Scan(p, prep.nifti_file(folders[p.name] / p.name), prep.nifti_file(folders[p.name] / "GT"))
+        for p in patients
     ]
-    for patient in patients:
-        patient.file(patient.folder.name), patient.file("GT")
-    return patients
 
 
 def warn_without_air(image: Volume) -> None:
@@ -89,39 +54,30 @@ def warn_without_air(image: Volume) -> None:
         )
 
 
-def prepare_patient(
-    patient: Patient, out: Path, noise: NoiseOptions, seed: int
+def prepare_scan(
+    scan: Scan, out: Path, noise: NoiseOptions, seed: int
 ) -> tuple[dict[str, Any], prep.Prepared]:
     """Write image, label and, of a patient that is not fully labeled, reference."""
-    name = patient.folder.name
-    image = read_volume(patient.file(name))
+    patient = scan.patient
+    image = read_volume(scan.image)
     warn_without_air(image)
-    truth = prep.read_label(patient.file("GT"), image, LABELS)
+    truth = prep.read_label(scan.mask, image, LABELS)
     label = None if patient.kind is Supervision.NONE else truth
     if patient.corrupted:
-        label = noisy_label(truth, [k for k in LABELS if k > 0], noise.noises, seed, name)
-    about = {"section": patient.section, "kind": patient.kind, "case": name, "patient": name}
-    return prep.write_case(out, image, truth, label, **about)
+        label = noisy_label(truth, [k for k in LABELS if k > 0], noise.noises, seed, patient.name)
+    return prep.write_case(out, image, truth, label, patient=patient, case=patient.name)
 
 
 def prepare(
-    patients: list[Patient], out: Path, noise: NoiseOptions, seed: int, name: str
+    scans: list[Scan], out: Path, noise: NoiseOptions, seed: int, name: str
 ) -> tuple[list[prep.Prepared], str]:
     """Write the files of all patients and the datalist; returns what the summary shows."""
-    items: dict[str, list[dict[str, Any]]] = {"training": [], "validation": [], "test": []}
-    prepared = []
-    for patient in track(patients, "SegTHOR", console=Console(stderr=True), transient=True):
-        item, counts = prepare_patient(patient, out, noise, seed)
-        items[patient.section].append(item)
-        prepared.append(counts)
-    training = [patient for patient in patients if patient.section == "training"]
-    full = [patient.folder.name for patient in training if patient.kind is Supervision.FULL]
-    corrupted = [patient.folder.name for patient in training if patient.corrupted]
+    items, prepared = command.write_cases(scans, lambda scan: prepare_scan(scan, out, noise, seed), "SegTHOR")
+    patients = [scan.patient for scan in scans]
+    corrupted = [patient.name for patient in patients if patient.corrupted]
     report = noise_report(items["training"], out, LABELS, corrupted)
-    made = [f"SegTHOR, seed {seed}; full masks in training: {', '.join(full) or 'none'}"]
-    if noise.noises:
-        made += [noise.describe(corrupted), *report.splitlines()]
-    write_datalist(out / prep.DATALIST, name=name, labels=LABELS, description="; ".join(made), **items)
+    made = command.describe("SegTHOR", seed, patients, noise=noise, report=report)
+    write_datalist(out / prep.DATALIST, name=name, labels=LABELS, description=made, **items)
     return prepared, report
 
 
@@ -142,20 +98,11 @@ def main(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was prepared before.")] = False,
 ) -> None:
     """Prepare SegTHOR: a few full masks, noisy or no labels for the others, and a datalist."""
-    try:
-        if raw.resolve().is_relative_to(out.resolve()):
-            raise ValueError(
-                f"Expected --out apart from --raw, got {out}, which holds {raw}; choose another."
-            )
+    with command.command_output(raw, out, overwrite) as staged:
         mistakes = noise_options(noise, noise_k, noise_under, noise_share)
-        with prep.staged_folder(out, overwrite) as staged:
-            patients = find_patients(raw, split, full, seed, mistakes)
-            prepared, report = prepare(patients, staged, mistakes, seed, dataset_name(raw, "SegTHOR"))
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(code=1) from None
-    Console().print(prep.summary_table(prepared, "SegTHOR", report))
-    typer.echo(f"wrote {out / prep.DATALIST}")
+        scans = find_scans(raw, split, full, seed, mistakes)
+        prepared, report = prepare(scans, staged, mistakes, seed, dataset_name(raw, "SegTHOR"))
+    command.show_summary(prepared, "SegTHOR", report, out)
 
 
 if __name__ == "__main__":

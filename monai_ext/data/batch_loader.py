@@ -1,14 +1,17 @@
 """Batches with a fixed mixture of supervision kinds, drawn and augmented on the device."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from monai_ext.data.device_cache import DeviceCache
-from monai_ext.keys import IMAGE, LABEL, SUPERVISION, Supervision
+from monai_ext.keys import IMAGE, LABEL, SUPERVISION, TAGS, Supervision
+
+POSITIVE, NEGATIVE = "positive", "negative"
+"""Entries with at least one tag 1, and entries whose tags are all 0; a mixture may name them like kinds."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +52,9 @@ class BatchLoader:
         dataset: where batches come from.
         batch_size: B.
         mixture: proportion of each kind of supervision in a batch, such as ``{"full": 1, "partial": 1}``; see
-            ``shares_of_batch`` for kinds that the data set lacks. None: entries are drawn regardless of kind.
+            ``shares_of_batch`` for kinds that the data set lacks. Beside the kinds there are "positive", the
+            entries with at least one tag 1, and "negative", those whose tags are all 0. None: entries are
+            drawn regardless of kind.
         batches_per_epoch: length of an epoch; default once through as many entries as the data set has.
         augmentation: called with (batch, generator), returns the augmented batch.
         seed: of everything that is drawn here.
@@ -69,9 +74,9 @@ class BatchLoader:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"Expected batch_size >= 1, got {batch_size}.")
-        unknown = sorted(set(mixture or ()) - {kind.value for kind in Supervision})
-        if unknown:
-            raise ValueError(f"Expected a mixture of {[k.value for k in Supervision]}, got {unknown}.")
+        known = [*(kind.value for kind in Supervision), POSITIVE, NEGATIVE]
+        if unknown := sorted(set(mixture or ()) - set(known)):
+            raise ValueError(f"Expected a mixture of {known}, got {unknown}.")
         self.dataset = dataset
         self.batch_size = batch_size
         self.batches_per_epoch = batches_per_epoch or -(-len(dataset) // batch_size)
@@ -81,13 +86,14 @@ class BatchLoader:
         if mixture is None:
             wanted, members = {"all": 1.0}, {"all": torch.arange(len(dataset))}
         else:
-            wanted = {Supervision(kind).value: weight for kind, weight in mixture.items()}
-            members = {k.value: (dataset.kind_codes == k.code).nonzero().flatten() for k in Supervision}
+            wanted = {known[known.index(kind)]: weight for kind, weight in mixture.items()}
+            members = members_of_kinds(dataset) | members_by_tags(dataset, wanted)
         present = {kind: len(entries) for kind, entries in members.items() if len(entries)}
         self.shares = shares_of_batch(batch_size, wanted, present)
         self._members = {kind: members[kind] for kind in self.shares}
         missing = sorted(set(wanted) - set(present))
-        unused = sorted(set(present) - set(self.shares))
+        drawn = torch.cat(list(self._members.values()))
+        unused = sorted(kind for kind in present if not torch.isin(members[kind], drawn).any())
         if missing or unused:
             reasons = [f"the training list has no {missing}"] if missing else []
             reasons += [f"entries of kind {unused} are not drawn"] if unused else []
@@ -106,6 +112,19 @@ class BatchLoader:
             entries = [next(stream) for n, stream in streams for _ in range(n)]
             batch = self.dataset.gather(entries, generator)
             yield batch if self.augmentation is None else self.augmentation(batch, generator)
+
+
+def members_of_kinds(dataset: DeviceCache) -> dict[str, Tensor]:
+    """Entries of each kind of supervision."""
+    return {kind.value: (dataset.kind_codes == kind.code).nonzero().flatten() for kind in Supervision}
+
+
+def members_by_tags(dataset: DeviceCache, wanted: Collection[str]) -> dict[str, Tensor]:
+    """Of "positive" and "negative" those that are wanted, with their entries; {} if the set has no tags."""
+    if dataset.tags is None:
+        return {}
+    members = {POSITIVE: (dataset.tags == 1).any(dim=1), NEGATIVE: (dataset.tags == 0).all(dim=1)}
+    return {name: where.nonzero().flatten() for name, where in members.items() if name in wanted}
 
 
 def endless(entries: Tensor, generator: torch.Generator) -> Iterator[int]:
@@ -136,3 +155,24 @@ def labels_with_supervision(
         key: batchdata[key].to(device=device, non_blocking=non_blocking) for key in (LABEL, SUPERVISION)
     }
     return image, target
+
+
+def image_and_tags(
+    batchdata: Mapping[str, Tensor],
+    device: torch.device | str | None = None,
+    non_blocking: bool = False,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor]:
+    """``prepare_batch`` of MONAI's engines for learning from tags.
+
+    Args:
+        batchdata: a batch of ``BatchLoader``, or of volumes with ``tags`` (B, K - 1, D).
+        device: where the batch is wanted.
+        non_blocking: as in ``Tensor.to``.
+        kwargs: further arguments of ``Tensor.to``.
+
+    Returns:
+        The image and the tags, (B, K - 1) in a batch of slices.
+    """
+    image = batchdata[IMAGE].to(device=device, non_blocking=non_blocking, **kwargs)
+    return image, batchdata[TAGS].to(device=device, non_blocking=non_blocking)

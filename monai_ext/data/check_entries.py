@@ -1,12 +1,22 @@
-"""Items of a datalist as the checks see them, and the problems that show without opening a file."""
+"""Items of a datalist as the checks see them, and the problems that show in names, kinds and numbers."""
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
-from monai_ext.keys import CASE, IMAGE, LABEL, LABEL_SHA256, PATIENT, REFERENCE, SUPERVISION, Supervision
+from monai_ext.keys import (
+    CASE,
+    IMAGE,
+    LABEL,
+    LABEL_SHA256,
+    PATIENT,
+    REFERENCE,
+    SUPERVISION,
+    TAGS,
+    Supervision,
+)
 
 _NEED_A_LABEL = (Supervision.FULL, Supervision.PARTIAL, Supervision.NOISY)
 _KINDS = [kind.value for kind in Supervision]
@@ -28,10 +38,20 @@ class Entry(NamedTuple):
     patient: str
     digest: str | None
     """SHA-256 that the bytes of the label should have, in lower case."""
+    tags: Any
+    """As the item says, of whatever form; None without."""
 
 
-def parse_entries(sections: Mapping[str, Sequence[Any]]) -> tuple[list[Entry], list[Problem]]:
-    """Items whose files can be looked for, and the problems that show without opening one."""
+def parse_entries(
+    sections: Mapping[str, Sequence[Any]], scoring_kinds: Collection[str] = ("full",)
+) -> tuple[list[Entry], list[Problem]]:
+    """Items whose files can be looked for, and the problems that show without opening one.
+
+    Args:
+        sections: items by section.
+        scoring_kinds: kinds of supervision that the section "validation" may hold. Every other section but
+            "training" holds "full" only.
+    """
     entries: list[Entry] = []
     problems: list[Problem] = []
     numbered = [(section, i, item) for section, content in sections.items() for i, item in enumerate(content)]
@@ -57,13 +77,14 @@ def parse_entries(sections: Mapping[str, Sequence[Any]]) -> tuple[list[Entry], l
             )
             continue
         label, reference = (Path(path) if path else None for path in paths)
-        kind, messages = _kind(section, item.get(SUPERVISION, Supervision.FULL), label)
+        allowed = list(map(Supervision, scoring_kinds if section == "validation" else ("full",)))
+        kind, messages = _kind(section, item.get(SUPERVISION, Supervision.FULL), label, allowed)
         problems += [(order, f"{name}: {message}") for message in messages]
         digest, messages = _digest(item.get(LABEL_SHA256))
         problems += [(order, f"{name}: {message}") for message in messages]
         patient = str(item.get(PATIENT) or "")
         files = tuple(map(Path, images)), label, reference
-        entries.append(Entry(order, section, name, *files, kind, patient, digest))
+        entries.append(Entry(order, section, name, *files, kind, patient, digest, item.get(TAGS)))
     return entries, problems
 
 
@@ -86,7 +107,9 @@ def _digest(value: Any) -> tuple[str | None, list[str]]:
     return None, [message] * (value is not None)
 
 
-def _kind(section: str, word: Any, label: Path | None) -> tuple[Supervision | None, list[str]]:
+def _kind(
+    section: str, word: Any, label: Path | None, scoring: Collection[Supervision]
+) -> tuple[Supervision | None, list[str]]:
     """The kind of supervision, and whether it fits the section and the label."""
     try:
         kind = Supervision(word)
@@ -98,9 +121,10 @@ def _kind(section: str, word: Any, label: Path | None) -> tuple[Supervision | No
             f'Expected a label for supervision "{kind.value}", got none; '
             'add its path or set supervision to "none".'
         )
-    if section != "training" and kind is not Supervision.FULL:
+    if section != "training" and kind not in scoring:
+        wanted = " or ".join(f'"{allowed.value}"' for allowed in scoring)
         messages.append(
-            f'Expected supervision "full" in a section that scores, got "{kind.value}"; '
+            f'Expected supervision {wanted} in a section that scores, got "{kind.value}"; '
             "give the full mask or move the item to training."
         )
     return kind, messages

@@ -6,23 +6,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 
-from monai_ext.data.check_entries import Entry, Problem, is_sha256, overlap_problems, parse_entries
+from monai_ext.data.check_entries import Entry, is_sha256, overlap_problems, parse_entries
+from monai_ext.data.check_files import Found, check_files
 from monai_ext.data.datalist import SECTIONS, file_sha256, items, read_datalist
-from monai_ext.data.image_files import (
-    Volume,
-    VolumeError,
-    contradiction,
-    grid_problem,
-    image_problems,
-    label_problems,
-    read_volume,
-)
-from monai_ext.keys import IMAGE, LABEL, LABEL_SHA256, REFERENCE, Supervision
+from monai_ext.data.tags import constant_tags, tag_problems
+from monai_ext.keys import LABEL, LABEL_SHA256, MODALITIES, REFERENCE, SUPERVISION, Supervision
 
 _SHOWN = 20
 _THREADS = 2
@@ -30,12 +23,6 @@ _THREADS = 2
 
 class DataError(ValueError):
     """The datalist or its files cannot be trained on; the message has one line for each problem."""
-
-
-class _Found(NamedTuple):
-    problems: list[Problem]
-    classes: dict[int, set[int]]
-    """Classes that have a voxel in the label, by position of the entry."""
 
 
 def check_datalist(
@@ -46,9 +33,11 @@ def check_datalist(
 ) -> list[str]:
     """Find all problems of a datalist and of every file that it names.
 
+    The validation list may hold items of kind "tags" if the training list does.
+
     Args:
         path: the JSON file.
-        references: whether to open the full masks of weakly labeled cases and compare.
+        references: whether to open the full masks of cases with weaker labels and compare.
         sections: names of the sections to check; None for all, and then an absent training list is a problem.
         need_labels: whether a training list of nothing but unlabeled images is a problem.
 
@@ -65,7 +54,10 @@ def check_datalist(
         for item, written in zip(section, datalist[name], strict=True):
             if REFERENCE in written:  # which `items` hides from training
                 item[REFERENCE] = os.path.normpath(Path(path).absolute().parent / written[REFERENCE])
-    return check_items(content, datalist["labels"], references, need_labels)
+    tagged = any(item[SUPERVISION] == Supervision.TAGS for item in datalist["training"])
+    scoring_kinds = ("full", "tags") if tagged else ("full",)
+    modalities, labels = datalist[MODALITIES], datalist["labels"]
+    return check_items(content, labels, references, need_labels, modalities, scoring_kinds)
 
 
 def accept_label_changes(path: str | Path, sections: Collection[str] | None = None) -> tuple[list[str], int]:
@@ -109,26 +101,32 @@ def check_items(
     labels: Collection[int],
     references: bool = False,
     need_labels: bool = False,
+    modalities: Sequence[str] = (),
+    scoring_kinds: Collection[str] = ("full",),
 ) -> list[str]:
     """Find all problems of lists of items and of every file that they name; each file is read once.
 
     Args:
         sections: items by section; all but "training" are for evaluation and must be fully labeled. An item
             has ``image`` (one path, or one for each modality) and may have ``label``, ``supervision`` (else
-            "full"), ``case``, ``patient`` (else the image path), ``label_sha256`` and ``reference``.
+            "full"), ``tags``, ``case``, ``patient`` (else the image path), ``label_sha256`` and
+            ``reference``.
         labels: the legal class indices, background 0 included.
-        references: whether to open the full masks of weakly labeled cases and compare.
+        references: whether to open the full masks of cases with weaker labels and compare.
         need_labels: whether a training list of nothing but unlabeled images is a problem.
+        modalities: names of the channels that every case must have, in their order; empty if not said.
+        scoring_kinds: kinds of supervision that the section "validation" may hold.
 
     Returns:
         One message for each problem, in the order of the items; empty if there is none.
     """
-    entries, problems = parse_entries(sections)
-    problems += overlap_problems(entries)
+    entries, problems = parse_entries(sections, scoring_kinds)
+    problems += overlap_problems(entries) + tag_problems(entries, labels)
     groups: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
         groups.setdefault(tuple(map(os.path.realpath, entry.images)), []).append(entry)
-    check = partial(_check_case, legal={int(value) for value in labels}, references=references)
+    legal = {int(value) for value in labels}
+    check = partial(check_files, legal=legal, references=references, modalities=modalities)
     classes: dict[int, set[int]] = {}
     for found in _in_threads(check, list(groups.values())):
         problems += found.problems
@@ -138,6 +136,7 @@ def check_items(
         training = [entry for entry in entries if entry.section == "training"]
         empty = not sections["training"]
         messages += _training_problems(training, empty, classes, labels, need_labels)
+        messages += constant_tags(training, labels)
     return messages
 
 
@@ -147,15 +146,19 @@ def require_valid(
     references: bool = False,
     sections: Collection[str] | None = None,
     need_labels: bool = True,
+    modalities: Sequence[str] = (),
+    scoring_kinds: Collection[str] = ("full",),
 ) -> None:
     """Stop now, with every reason, instead of in the middle of a training.
 
     Args:
         path_or_items: a datalist file, or items by section as for `check_items`.
         labels: the legal class indices, which items need and a datalist file brings itself.
-        references: whether to open the full masks of weakly labeled cases; training never does.
+        references: whether to open the full masks of cases with weaker labels; training never does.
         sections: names of the sections to check; None for all.
         need_labels: whether a training list of nothing but unlabeled images is a problem.
+        modalities: of items, as for `check_items`; a datalist file brings them itself.
+        scoring_kinds: of items, as for `check_items`; of a file as for `check_datalist`.
 
     Raises:
         DataError: if there is a problem; its message holds the first 20.
@@ -167,7 +170,7 @@ def require_valid(
         raise ValueError("Expected labels with a mapping of items, got None; pass the legal class indices.")
     else:
         chosen = {s: v for s, v in path_or_items.items() if sections is None or s in sections}
-        found = check_items(chosen, labels, references, need_labels)
+        found = check_items(chosen, labels, references, need_labels, modalities, scoring_kinds)
     if found:
         more = [f"... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
         raise DataError("\n".join(found[:_SHOWN] + more))
@@ -187,18 +190,7 @@ def _renew_digest(item: Any, folder: Path) -> bool:
     return bool(item[LABEL_SHA256] != old.lower())
 
 
-def _digest_problem(entry: Entry) -> str | None:
-    """Message if the label file has another digest than the item says, else None."""
-    if entry.digest is None or entry.label is None or (found := file_sha256(entry.label)) == entry.digest:
-        return None
-    return (
-        f"{entry.label}: Expected the file that was there when the datalist was written "
-        f"(sha256 {entry.digest[:8]}...), got another ({found[:8]}...); "
-        "if the change is meant, run: python -m monai_ext check DATALIST --accept-changes"
-    )
-
-
-def _in_threads(check: Callable[[list[Entry]], _Found], groups: list[list[Entry]]) -> Iterable[_Found]:
+def _in_threads(check: Callable[[list[Entry]], Found], groups: list[list[Entry]]) -> Iterable[Found]:
     """Results in the order of the groups; a progress bar shows on a terminal."""
     console = Console(stderr=True)
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -211,50 +203,6 @@ def _in_threads(check: Callable[[list[Entry]], _Found], groups: list[list[Entry]
             transient=True,
             disable=not console.is_terminal,
         )
-
-
-def _check_case(entries: list[Entry], legal: set[int], references: bool) -> _Found:
-    """All files of the entries that share one image; only their label maps are held together."""
-    problems: list[Problem] = []
-    classes: dict[int, set[int]] = {}
-    standard, weak, strong = None, [], {}
-
-    def read(entry: Entry, role: str, path: Path) -> Volume | None:
-        nonlocal standard
-        try:
-            volume = read_volume(path)
-        except VolumeError as error:
-            problems.append((entry.order, f"{entry.name}: {role} {error}"))
-            return None
-        standard = standard or volume.grid
-        report(entry, role, [grid_problem(volume.grid, standard)])
-        return volume
-
-    def report(entry: Entry, role: str, messages: Iterable[str | None]) -> None:
-        problems.extend((entry.order, f"{entry.name}: {role} {message}") for message in messages if message)
-
-    for path in entries[0].images:
-        if volume := read(entries[0], IMAGE, path):
-            report(entries[0], IMAGE, image_problems(volume))
-        volume = None  # let go of it before the next one comes
-    for entry in entries:
-        known = len(problems)
-        if entry.label and (volume := read(entry, LABEL, entry.label)):
-            messages, classes[entry.order] = label_problems(volume, legal, entry.kind is not Supervision.FULL)
-            report(entry, LABEL, messages)
-            if len(problems) == known:  # else the label has a problem that says more
-                report(entry, LABEL, [_digest_problem(entry)])
-            if entry.kind is Supervision.PARTIAL:
-                weak.append((entry, volume))
-            elif entry.kind is Supervision.FULL:
-                strong[volume.path] = volume
-        if references and entry.reference and entry.reference not in strong:
-            if volume := read(entry, REFERENCE, entry.reference):
-                report(entry, REFERENCE, label_problems(volume, legal, partial=False)[0])
-                strong[volume.path] = volume
-    for entry, volume in weak:
-        report(entry, LABEL, [contradiction(volume, full) for full in strong.values()])
-    return _Found(problems, classes)
 
 
 def _training_problems(

@@ -1,16 +1,19 @@
 """The project's datalist: MONAI's Decathlon-style JSON in which every item says how it is annotated.
 
 A file holds ``name``, ``description``, ``labels`` (``{"0": "background", "1": ...}``), ``unit`` (``"mm"``,
-or ``"voxel"`` where the spacing is unknown) and the lists ``training``, ``validation`` and ``test``. All
-paths are relative to its folder.
+or ``"voxel"`` where the spacing is unknown), ``modalities`` (names of the channels of every image; absent
+if there is one) and the lists ``training``, ``validation`` and ``test``. All paths are relative to its
+folder.
 An item::
 
     {"image": "images/a_01.nii.gz", "label": "labels/a_01.nii.gz", "supervision": "partial",
      "case": "a_01", "patient": "a", "reference": "reference/a_01.nii.gz"}
 
-``image`` may be a list, one file per modality. ``reference`` is the full mask of a weakly labeled case, for
-comparison only; :func:`items` leaves it out, so that training cannot open it. ``label_sha256`` is the digest
-of the label file, by which the checks notice that it was changed; :func:`write_datalist` adds it.
+``image`` may be a list, one file for each of the ``modalities``, in their order. ``tags`` hold one list for
+each foreground class, in the order of ``labels``, and in it 1 or 0 for each slice along the last axis of the
+image. ``reference`` is the full mask of a case with weaker labels, for comparison only; :func:`items` leaves
+it out, so that training cannot open it. ``label_sha256`` is the digest of the label file, by which the checks
+notice that it was changed; :func:`write_datalist` adds it.
 """
 
 from __future__ import annotations
@@ -24,14 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from monai_ext.keys import CASE, IMAGE, LABEL, LABEL_SHA256, PATIENT, REFERENCE, SUPERVISION, Supervision
-
-SECTIONS = ("training", "validation", "test")
-UNITS = ("mm", "voxel")
+from monai_ext.data.datalist_format import SECTIONS, normalized
+from monai_ext.keys import IMAGE, LABEL, LABEL_SHA256, MODALITIES, REFERENCE, Supervision
 
 _PATHS = (IMAGE, LABEL, REFERENCE)
-_MASKED = {Supervision.FULL, Supervision.PARTIAL, Supervision.NOISY}
-
 
 PHANTOM_FILE = "PHANTOM.txt"
 """Lies in every folder of computer-made images, so that nobody takes a result on them for a clinical one."""
@@ -51,6 +50,7 @@ def write_datalist(
     labels: Mapping[int, str],
     unit: str = "mm",
     description: str = "",
+    modalities: Sequence[str] = (),
     training: Iterable[Mapping[str, Any]] = (),
     validation: Iterable[Mapping[str, Any]] = (),
     test: Iterable[Mapping[str, Any]] = (),
@@ -63,6 +63,7 @@ def write_datalist(
         labels: name of each class from 0 (background) up.
         unit: ``"mm"``, or ``"voxel"`` if the spacing in the headers means nothing.
         description: where the data come from and how they were prepared.
+        modalities: names of the channels, in the order of every item's image files; left out if empty.
         training: items as the module describes; absolute paths are made relative to the folder of ``path``,
             and ``label_sha256`` is added where the label file exists and the item does not have the key.
         validation: likewise.
@@ -82,9 +83,11 @@ def write_datalist(
         "labels": {str(k): v for k, v in sorted(labels.items())},
         "unit": unit,
     }
+    if modalities:
+        content[MODALITIES] = list(modalities)
     for key, section in sections.items():
         content[key] = [_with_relative_paths(item, path.parent) for item in section]
-    _normalized(content, path)
+    normalized(content, path)
     for item in (item for section in sections for item in content[section]):
         if (label := path.parent / item.get(LABEL, "")).is_file():
             item.setdefault(LABEL_SHA256, file_sha256(label))
@@ -105,9 +108,10 @@ def file_sha256(path: str | Path) -> str:
 def read_datalist(path: str | Path) -> dict[str, Any]:
     """Read a datalist and fill in what it may leave out.
 
-    Defaults: ``name`` the folder, ``description`` empty, ``unit`` mm, absent lists empty; in an item
-    ``supervision`` full (the dense masks of MONAI Label), ``case`` the image's file name, ``patient`` the
-    case. A plain string among the items is an image without annotation, as in the Decathlon's test lists.
+    Defaults: ``name`` the folder, ``description`` empty, ``unit`` mm, ``modalities`` and absent lists
+    empty; in an item ``supervision`` full (the dense masks of MONAI Label), ``case`` the image's file name,
+    ``patient`` the case. A plain string among the items is an image without annotation, as in the
+    Decathlon's test lists.
 
     Args:
         path: the JSON file.
@@ -128,7 +132,7 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # json.JSONDecodeError and UnicodeDecodeError
         raise ValueError(f"{path}: Expected JSON, got an error: {error}; correct the file.") from error
-    return _normalized(content, path)
+    return normalized(content, path)
 
 
 def items(path: str | Path, *sections: str, first_available: bool = False) -> list[dict[str, Any]]:
@@ -143,8 +147,8 @@ def items(path: str | Path, *sections: str, first_available: bool = False) -> li
         first_available: take the first of them that is not empty instead of all.
 
     Returns:
-        Dictionaries with ``image``, ``supervision``, ``case``, ``patient``, ``label`` where there is one, and
-        any further keys of the file.
+        Dictionaries with ``image``, ``supervision``, ``case``, ``patient``, ``label`` and ``tags`` where
+        there are some, and any further keys of the file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -215,68 +219,6 @@ def split_patients(patients: Iterable[str], fractions: Sequence[float], seed: in
         counts[surplus.argmin() if lacking else surplus.argmax()] += 1 if lacking else -1
     parts = np.split(nested_subset(names, len(names), seed), np.cumsum(counts)[:2])
     return {section: sorted(map(str, part)) for section, part in zip(SECTIONS, parts, strict=True)}
-
-
-def _normalized(content: Any, path: Path) -> dict[str, Any]:
-    if not isinstance(content, dict) or not any(section in content for section in SECTIONS):
-        raise ValueError(
-            f"{path}: Expected a JSON object with one of the lists {', '.join(SECTIONS)}, got none; add one."
-        )
-    labels, unit = content.get("labels"), content.get("unit", "mm")
-    if (
-        not isinstance(labels, dict)
-        or sorted(labels) != sorted(str(k) for k in range(len(labels)))
-        or not labels
-    ):
-        raise ValueError(
-            f'{path}: Expected "labels" with a name for each class, {{"0": "background"}}, got {labels!r}; '
-            "number the classes from 0 without gaps."
-        )
-    if unit not in UNITS:
-        raise ValueError(
-            f'{path}: Expected "unit" one of {", ".join(UNITS)}, got {unit!r}; "voxel" if unknown.'
-        )
-    normalized = {"name": path.absolute().parent.name, "description": "", **content}
-    normalized |= {"unit": unit, "labels": {str(k): labels[str(k)] for k in range(len(labels))}}
-    for section in SECTIONS:
-        entries = content.get(section, [])
-        if not isinstance(entries, list):
-            raise ValueError(
-                f'{path}: Expected "{section}" to be a list, got {entries!r}; put the items in brackets.'
-            )
-        normalized[section] = [_normalized_item(e, f"{path}: {section}[{i}]") for i, e in enumerate(entries)]
-    return normalized
-
-
-def _normalized_item(entry: Any, where: str) -> dict[str, Any]:
-    item: Any = {IMAGE: entry, SUPERVISION: Supervision.NONE.value} if isinstance(entry, str) else entry
-    if not isinstance(item, dict):
-        raise ValueError(
-            f'{where}: Expected an object with "{IMAGE}" and "{LABEL}", got {entry!r}; correct the entry.'
-        )
-    image = item.get(IMAGE)
-    files: list[Any] = image if isinstance(image, list) else [image]
-    if not files or not all(isinstance(file, str) and file for file in files):
-        raise ValueError(
-            f'{where}: Expected "{IMAGE}" to be a path or a list of paths, got {image!r}; name the file.'
-        )
-    case = item.get(CASE, Path(files[0]).name.removesuffix(".gz").rsplit(".", 1)[0])
-    item = {SUPERVISION: Supervision.FULL.value, CASE: case, PATIENT: case, **item}
-    kinds = [kind.value for kind in Supervision]
-    if item[SUPERVISION] not in kinds:
-        raise ValueError(
-            f'{where}: Expected {SUPERVISION} one of {", ".join(kinds)}, got "{item[SUPERVISION]}"; '
-            "say how the case is annotated."
-        )
-    if Supervision(item[SUPERVISION]) in _MASKED and LABEL not in item:
-        raise ValueError(
-            f'{where}: Expected "{LABEL}" for supervision "{item[SUPERVISION]}", got none; '
-            f'name the file or set "{SUPERVISION}" to "{Supervision.NONE.value}".'
-        )
-    for key in {LABEL, REFERENCE, CASE, PATIENT} & item.keys():
-        if not isinstance(item[key], str) or not item[key]:
-            raise ValueError(f'{where}: Expected "{key}" to be a text, got {item[key]!r}; correct the entry.')
-    return item
 
 
 def _with_relative_paths(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -1,25 +1,21 @@
 """A training set that is preprocessed once and kept where it is used."""
 
 import logging
-import os
-import pickle
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
-from monai.data import MetaTensor, PersistentDataset
-from monai.data.utils import pickle_hashing
-from monai.transforms import Compose, Transform, apply_transform
+from monai.data import PersistentDataset
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from monai_ext.data.free_memory import GIGABYTE, HOST, free_gb
-from monai_ext.keys import IMAGE, LABEL, SUPERVISION, UNLABELED, Supervision
+from monai_ext.data.reader import Reader, content_hash, file_states
+from monai_ext.data.tags import tags_of_slices
+from monai_ext.keys import IMAGE, LABEL, SUPERVISION, TAGS, UNLABELED, Supervision
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +29,14 @@ class DeviceCache(Dataset):
     why. It shows while reading: what is loaded moves on when a budget is exceeded. An entry of the set is one
     slice (2D networks) or one volume, of which every batch takes another random patch (3D networks).
 
+    ``kind_codes`` (N,) holds the kind of supervision of each entry, ``tags`` (N, K - 1) the tags of each
+    slice, ``UNLABELED`` where the item has none; it is None if no item has tags.
+
     Args:
-        data: items with ``image``, optionally ``label`` and ``supervision`` ("full" where it is missing).
-        transform: deterministic transforms that end in an image (M, *S) and a label (1, *S).
+        data: items with ``image``, optionally ``label``, ``supervision`` ("full" where it is missing) and,
+            for 2D networks, ``tags``: K - 1 lists, one for each foreground class, of 1 or 0 for each slice.
+        transform: deterministic transforms that end in an image (M, *S) and a label (1, *S). Where items have
+            tags, the slices along the last axis must stay as many as they were, in their order.
         device: where batches are wanted.
         patch_size: None for 2D networks: entries are the slices along the last axis, all of equal size.
             Three sizes in voxels for 3D networks; smaller volumes are padded, with 255 in labels.
@@ -47,7 +48,8 @@ class DeviceCache(Dataset):
 
     Raises:
         ValueError: if ``data`` is empty, an image is not finite in float16, no memory suffices and
-            ``cache_dir`` is None, or the slices for a 2D network are not all of one size.
+            ``cache_dir`` is None, the slices for a 2D network are not all of one size, tags come together
+            with ``patch_size``, or an item has another number of tags than slices.
     """
 
     def __init__(
@@ -66,6 +68,11 @@ class DeviceCache(Dataset):
                 "Expected at least one training item, got none; see the datalist's 'training' list."
             )
         self.data = [dict(item) for item in data]
+        if patch_size is not None and any(item.get(TAGS) is not None for item in self.data):
+            raise ValueError(
+                f"Expected no tags together with patch_size, got tags and patch_size {tuple(patch_size)}; "
+                "tags are of whole slices: set patch_size to None or leave the tags out."
+            )
         self.device = torch.device(device)
         self.patch_size = None if patch_size is None else tuple(patch_size)
         self.transform = transform
@@ -144,6 +151,7 @@ class DeviceCache(Dataset):
             [Supervision(item.get(SUPERVISION, Supervision.FULL)).code for item in self.data]
         )
         self.kind_codes = kinds[[v for v, _ in self._entries]]
+        self.tags = tags_of_slices(self.data, depths)
         if self.patch_size is not None:
             return
         sizes = {shape[:-1] for shape in self._shapes}
@@ -174,7 +182,9 @@ class DeviceCache(Dataset):
             generator: CPU generator that places the patches of 3D networks.
 
         Returns:
-            ``image`` (B, M, *S) float32, ``label`` (B, 1, *S) int64 and ``supervision`` (B,), kinds as codes.
+            ``image`` (B, M, *S) float32, ``label`` (B, 1, *S) int64, ``supervision`` (B,), kinds as codes,
+            and, if any item of the set has tags, ``tags`` (B, K - 1) int64 of each slice, ``UNLABELED`` where
+            the item has none.
         """
         where = torch.as_tensor(entries)
         if self._stacked is not None:
@@ -183,11 +193,14 @@ class DeviceCache(Dataset):
         else:
             pairs = [self._take(self._entries[i], generator) for i in where.tolist()]
             images, labels = (torch.stack(part) for part in zip(*pairs, strict=True))
-        return {
+        batch = {
             IMAGE: images.to(self.device, non_blocking=True).float(),
             LABEL: labels.to(self.device, non_blocking=True).long(),
             SUPERVISION: self.kind_codes[where].to(self.device, non_blocking=True),
         }
+        if self.tags is not None:
+            batch[TAGS] = self.tags[where].to(self.device, non_blocking=True)
+        return batch
 
     def volume(self, index: int) -> tuple[Tensor, Tensor]:
         """Image (M, *S) float16 and label (1, *S) uint8 of an item, where they are kept."""
@@ -227,57 +240,6 @@ class DeviceCache(Dataset):
         return image[tuple(where)], label[tuple(where)]
 
 
-class Reader(Transform):
-    """Apply the deterministic transforms to an item and give its compact form: float16 image, uint8 label.
-
-    An item without a label gets one of ``UNLABELED`` voxels only. A MONAI transform, since
-    ``PersistentDataset`` stores the result of nothing else.
-    """
-
-    def __init__(self, transform: Callable) -> None:
-        self.transform = transform
-
-    def __call__(self, item: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        done: Any = apply_transform(self.transform, dict(item))
-        image = plain(done[IMAGE]).half()
-        if not image.isfinite().all():
-            largest = float(plain(done[IMAGE]).abs().max())
-            raise ValueError(
-                f"Expected finite intensities of at most 65504 (float16) after the transforms, got "
-                f"{largest:g} in {item[IMAGE]}; scale them in the transforms."
-            )
-        if LABEL not in done:
-            return image, torch.full((1, *image.shape[1:]), UNLABELED, dtype=torch.uint8)
-        label = plain(done[LABEL]).to(torch.uint8)
-        if label.shape[1:] != image.shape[1:]:
-            raise ValueError(
-                f"Expected image and label of equal size after the transforms, got {tuple(image.shape)} and "
-                f"{tuple(label.shape)} for {item[IMAGE]}; resize both."
-            )
-        return image, label
-
-
-def file_states(item: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Size in bytes and time of change of each file of an item, which tell a rewritten file from the old."""
-    values = [item[key] for key in (IMAGE, LABEL) if key in item]
-    paths = [path for value in values for path in (value if isinstance(value, list | tuple) else [value])]
-    found = [Path(path).stat() for path in paths if isinstance(path, str | os.PathLike)]
-    return [(state.st_size, state.st_mtime_ns) for state in found]
-
-
-def content_hash(readers: Sequence[Reader]) -> bytes:
-    """Name for what the transforms are, so that ``PersistentDataset`` reads anew after they were changed.
-
-    A ``Compose`` is taken apart, because it holds a random state of its own. Transforms that cannot be
-    pickled, such as a lambda, get another name in every run.
-    """
-    steps = [r.transform.flatten().transforms if isinstance(r.transform, Compose) else r for r in readers]
-    try:
-        return pickle_hashing(steps)
-    except (AttributeError, TypeError, pickle.PicklingError):
-        return uuid.uuid4().hex.encode()
-
-
 def stack_slices(volumes: list[Tensor], device: torch.device) -> Tensor:
     """Stack the slices of volumes (C, H, W, D) to (N, C, H, W) on the device, emptying the list on the way.
 
@@ -290,8 +252,3 @@ def stack_slices(volumes: list[Tensor], device: torch.device) -> Tensor:
         stacked[slices - len(volume) : slices] = volume
         slices -= len(volume)
     return stacked
-
-
-def plain(data: Any) -> Tensor:
-    """The tensor without MONAI's metadata."""
-    return data.as_tensor() if isinstance(data, MetaTensor) else torch.as_tensor(data)

@@ -60,6 +60,11 @@ class Volume(NamedTuple):
         """Shape and affine without the voxels."""
         return Grid(self.path, self.array.shape[:3], self.affine)
 
+    @property
+    def channels(self) -> int:
+        """Size of the fourth axis; 1 if there is none."""
+        return self.array.shape[3] if self.array.ndim > 3 else 1
+
 
 def read_volume(path: str | Path) -> Volume:
     """Read every voxel of a file, so that damage anywhere in it shows now.
@@ -92,6 +97,15 @@ def read_volume(path: str | Path) -> Volume:
             "export the image again with one number a voxel."
         )
     return Volume(path, array, affine)
+
+
+def channels_in_header(path: Path) -> int | None:
+    """Size of the fourth axis of a NIfTI file, 1 if there is none; None if its header cannot be read."""
+    try:
+        shape = nib.load(path).shape  # type: ignore[attr-defined]
+    except _READ_ERRORS:
+        return None
+    return int(shape[3]) if len(shape) > 3 else 1
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:

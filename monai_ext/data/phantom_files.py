@@ -1,10 +1,12 @@
-"""The computer-made bodies as files: hearts in the layout of ACDC, thoraces in the layout of SegTHOR."""
+"""The computer-made bodies as files: hearts in the layout of ACDC, thoraces of SegTHOR, brains of BraTS."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
+from monai_ext.data.brain_anatomy import MODALITIES, SPACING
+from monai_ext.data.brain_phantoms import brain_phantom
 from monai_ext.data.datalist import PHANTOM_FILE
 from monai_ext.data.phantom_anatomy import draw_patient
 from monai_ext.data.phantoms import (
@@ -27,18 +31,31 @@ from monai_ext.data.thorax_phantoms import thorax_phantom
 
 NOT_ANNOTATED = 4
 """Value of a voxel without a stroke in ACDC's scribble files (in a batch it becomes `keys.UNLABELED`)."""
-_HEARTS = """Computer-made hearts (phantoms), not patients.
+_NOTE = """Computer-made {bodies} (phantoms), not patients.
 
-Every image here was drawn by a program, monai_ext/data/phantoms.py, from random numbers. The folders copy the
-layout of the ACDC challenge so that the same code reads both, and the disease groups in Info.cfg only name
-how the shape was drawn. These files serve to try software. No result on them says anything about patients.
+Every image here was drawn by a program, monai_ext/data/{source}, from random numbers. The folders
+copy the layout of the {challenge} challenge so that the same code reads both. These files serve to try
+software. No result on them says anything about patients.{more}
 """
-_THORACES = """Computer-made thoraces (phantoms), not patients.
 
-Every image here was drawn by a program, monai_ext/data/thorax_phantoms.py, from random numbers. The folders
-copy the layout of the SegTHOR challenge so that the same code reads both. These files serve to try software.
-No result on them says anything about patients.
-"""
+
+class _Kind(NamedTuple):
+    """What sets the files of one kind of body apart."""
+
+    bodies: str
+    source: str
+    challenge: str
+    folder: str
+    """Of one patient below the root, with a place for the number."""
+    most: int
+    more: str = ""
+    """Another sentence for `PHANTOM_FILE`."""
+
+
+_GROUPS = "\nThe disease groups in Info.cfg only name how the shape was drawn."
+_HEARTS = _Kind("hearts", "phantoms.py", "ACDC", "patient{:03d}", 999, _GROUPS)
+_THORACES = _Kind("thoraces", "thorax_phantoms.py", "SegTHOR", "train/Patient_{:02d}", 99)
+_BRAINS = _Kind("brains", "brain_phantoms.py", "BraTS", "BraTS20_Training_{:03d}", 999)
 
 
 def write_heart_phantoms(root: Path, patients: int = 24, seed: int = 0) -> Path:
@@ -60,13 +77,7 @@ def write_heart_phantoms(root: Path, patients: int = 24, seed: int = 0) -> Path:
     Raises:
         ValueError: If the number of patients or the seed is out of range.
     """
-    root, seeds = Path(root), _patient_seeds(patients, 999, seed)
-    folders = [root / f"patient{number:03d}" for number in range(1, patients + 1)]
-    for folder, patient_seed in zip(folders, seeds, strict=True):
-        _write_heart(folder, patient_seed)
-    _write_split(root, folders, seed)
-    (root / PHANTOM_FILE).write_text(_HEARTS)
-    return root
+    return _write_population(Path(root), _HEARTS, patients, seed, _write_heart)
 
 
 def write_thorax_phantoms(root: Path, patients: int = 24, seed: int = 0) -> Path:
@@ -88,13 +99,50 @@ def write_thorax_phantoms(root: Path, patients: int = 24, seed: int = 0) -> Path
     Raises:
         ValueError: If the number of patients or the seed is out of range.
     """
-    root, seeds = Path(root), _patient_seeds(patients, 99, seed)
-    folders = [root / "train" / f"Patient_{number:02d}" for number in range(1, patients + 1)]
+    return _write_population(Path(root), _THORACES, patients, seed, _write_thorax)
+
+
+def write_brain_phantoms(
+    root: Path, patients: int = 24, seed: int = 0, modalities: Sequence[str] = MODALITIES
+) -> Path:
+    """Write phantoms in the layout of the BraTS challenges of 2018 to 2021, with a split by patient.
+
+    For each patient: ``BraTS20_Training_NNN/BraTS20_Training_NNN_MODALITY.nii.gz`` for each modality, and the
+    same with ``_seg`` (label: 0, 1 necrotic core, 2 edema, 4 enhancing tumor). Beside the folders
+    ``split.csv`` (columns patient and split, about 2/3 training, 1/6 validation, 1/6 test) and
+    ``PHANTOM.txt``. Files of the same name are replaced, others are left alone.
+
+    Args:
+        root: Folder to write into; made if absent.
+        patients: How many, from 3 (one for each part of the split) to 999.
+        seed: Chooses the whole population, an integer >= 0.
+        modalities: 2 to 4 of ``"t1"``, ``"t1ce"``, ``"t2"`` and ``"flair"``. A file is the same whichever
+            others are written.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If the number of patients, the seed or the modalities are out of range.
+    """
+    if not 2 <= len(modalities) == len(set(modalities)) or not set(modalities) <= set(MODALITIES):
+        raise ValueError(f"Expected 2 to 4 different modalities of {MODALITIES}, got {tuple(modalities)}.")
+    write = partial(_write_brain, modalities=modalities)
+    return _write_population(Path(root), _BRAINS, patients, seed, write)
+
+
+def _write_population(
+    root: Path, kind: _Kind, patients: int, seed: int, write: Callable[[Path, int], None]
+) -> Path:
+    """Write each patient's folder by ``write(folder, seed)``, the split and the notes."""
+    seeds = _patient_seeds(patients, kind.most, seed)
+    folders = [root / kind.folder.format(number) for number in range(1, patients + 1)]
     for folder, patient_seed in zip(folders, seeds, strict=True):
-        _write_thorax(folder, patient_seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder, patient_seed)
     _write_split(root, folders, seed)
-    for marked in (root, root / "train"):
-        (marked / PHANTOM_FILE).write_text(_THORACES)
+    for marked in {root, folders[0].parent}:
+        (marked / PHANTOM_FILE).write_text(_NOTE.format(**kind._asdict()))
     return root
 
 
@@ -123,7 +171,6 @@ def _write_volume(path: Path, array: NDArray[Any], spacing: tuple[float, float, 
 
 
 def _write_heart(folder: Path, seed: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     scan, heart, _ = draw_patient(seed)
     for frame, number in FRAME_NUMBERS.items():
         image, label = heart_phantom(seed, frame)
@@ -138,11 +185,17 @@ def _write_heart(folder: Path, seed: int) -> None:
 
 
 def _write_thorax(folder: Path, seed: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     image, label = thorax_phantom(seed)
     spacing = draw_thorax(seed).view.spacing
     _write_volume(folder / f"{folder.name}.nii.gz", image, spacing)
     _write_volume(folder / "GT.nii.gz", label, spacing)
+
+
+def _write_brain(folder: Path, seed: int, modalities: Sequence[str]) -> None:
+    images, label = brain_phantom(seed, modalities)
+    for name, image in images.items():
+        _write_volume(folder / f"{folder.name}_{name}.nii.gz", image, SPACING)
+    _write_volume(folder / f"{folder.name}_seg.nii.gz", label, SPACING)
 
 
 def _scribble(label: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

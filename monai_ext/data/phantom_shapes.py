@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 Size = NDArray[np.float64] | float
 """A length or an angle: one number, or (D,), one a slice."""
+Levels = NDArray[np.float64]
+"""(D,): a number for each slice."""
+FEET, HEAD = -np.inf, np.inf
+"""Ends of a part that goes on beyond the picture."""
 
 
 class View(NamedTuple):
@@ -34,6 +38,53 @@ class Blob(NamedTuple):
     b: Size
     angle: Size = 0.0
     growth: float = 0.0  # relative change of size from the first to the last slice
+
+
+class Part(NamedTuple):
+    """A piece of the body: one ellipse in each of some slices, drawn over all parts before it."""
+
+    blob: Blob
+    """Center, half axes and angle: (D',), one a slice."""
+    slices: slice
+
+
+class Body:
+    """Collects the parts of one patient."""
+
+    def __init__(self, rng: np.random.Generator, levels: Levels, scale: float) -> None:
+        self.u, self.z, self.scale = rng.uniform, levels / scale, scale
+        self.parts: list[Part] = []
+
+    def add(
+        self, tissue: str, low: float, high: float, x: Size, y: Size, a: Size, b: Size, angle: Size = 0.0
+    ) -> None:
+        """One ellipse in every slice with ``low`` <= z <= ``high``."""
+        inside = (self.z >= low) & (self.z <= high)
+        if not inside.any():
+            return
+        slices = slice(int(inside.argmax()), int(inside.argmax() + inside.sum()))
+        x, y, a, b = (np.broadcast_to(v, self.z.shape)[slices] * self.scale for v in (x, y, a, b))
+        angle = np.broadcast_to(angle, self.z.shape)[slices]
+        self.parts.append(Part(Blob(tissue, x, y, a, b, angle), slices))
+
+    def between(self, *points: tuple[float, float]) -> Levels:
+        """A value that changes piecewise linearly along z; points (z, value) from the feet to the head."""
+        return np.interp(self.z, *np.array(points).T)
+
+    def dome(self, top: float, height: float) -> Levels:
+        """Relative size of something whole up to ``top - height`` that closes at ``top``."""
+        t = np.clip((self.z - top + height) / height, 0, 1)
+        return np.sqrt(np.maximum(1 - t * t, 0.02))
+
+    def ball(self, low: float, high: float) -> Levels:
+        """Relative size of something that closes at both ends."""
+        t = (2 * self.z - low - high) / (high - low)
+        return np.sqrt(np.maximum(1 - t * t, 0.02))
+
+    def sway(self, size: float) -> Levels:
+        """A slow random deviation along z, of at most about this size."""
+        phase, wavelength = self.u(0, 2 * np.pi), self.u(70, 160)
+        return size * self.u(0.3, 1) * np.sin(2 * np.pi * self.z / wavelength + phase)
 
 
 def coordinates(view: View) -> tuple[Array, Array]:

@@ -1,10 +1,10 @@
-"""What the prepare scripts of all datasets share: splits, label maps, an output written whole, a summary."""
+"""Files of the prepare scripts: those of a raw data set, those of a case, an output written whole."""
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +14,7 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
-from monai_ext.data.datalist import SECTIONS, nested_subset, split_patients
 from monai_ext.data.image_files import Volume, grid_problem, label_problems, read_volume
 from monai_ext.keys import CASE, IMAGE, LABEL, PATIENT, REFERENCE, SUPERVISION, UNLABELED, Supervision
 
@@ -24,6 +22,18 @@ logger = logging.getLogger(__name__)
 
 DATALIST = "datalist.json"
 SPLIT_FILE = "split.csv"
+
+
+class Patient(NamedTuple):
+    """What becomes of the data of a patient."""
+
+    name: str
+    section: str
+    """``"training"``, ``"validation"`` or ``"test"``."""
+    kind: Supervision
+    """How the cases are annotated."""
+    corrupted: bool = False
+    """Whether the labels get noise."""
 
 
 class Prepared(NamedTuple):
@@ -74,6 +84,42 @@ def staged_folder(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
     finally:
         shutil.rmtree(staged, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def patient_folders(raw: Path, prefix: str, tree: str) -> dict[str, Path]:
+    """Folders named ``prefix`` and a number at any depth, by name; what macOS adds to archives is left out.
+
+    Args:
+        raw: the folder of the data set.
+        prefix: for example ``"patient"``.
+        tree: what such a folder looks like, for the message.
+
+    Raises:
+        ValueError: there is none, or two have one name.
+    """
+    found: dict[str, Path] = {}
+    for folder in sorted(raw.rglob(f"{prefix}*")):
+        name = folder.name
+        if not folder.is_dir() or not re.fullmatch(rf"{prefix}\d+", name) or "__MACOSX" in folder.parts:
+            continue
+        if name in found:
+            raise ValueError(f"{folder}: Expected each patient once, got {found[name]} too; remove one.")
+        found[name] = folder
+    if not found:
+        raise ValueError(f"Expected folders {tree} under {raw}, found none; check --raw.")
+    return found
+
+
+def nifti_file(stem: Path) -> Path:
+    """The file ``stem.nii.gz`` or ``stem.nii``.
+
+    Raises:
+        ValueError: there is neither.
+    """
+    for path in (stem.with_name(f"{stem.name}.nii.gz"), stem.with_name(f"{stem.name}.nii")):
+        if path.is_file():
+            return path
+    raise ValueError(f"{stem}.nii.gz: Expected this file, found none; restore it or take out the patient.")
 
 
 def read_label(path: Path, image: Volume, legal: Collection[int]) -> NDArray[np.uint8]:
@@ -148,140 +194,41 @@ def write_label(path: Path, label: NDArray[Any], image: Path) -> None:
 
 def write_case(
     out: Path,
-    image: Volume,
-    truth: NDArray[np.uint8],
+    images: Volume | Sequence[Volume],
+    truth: NDArray[np.uint8] | None,
     label: NDArray[np.uint8] | None,
     *,
-    section: str,
-    kind: Supervision,
+    patient: Patient,
     case: str,
-    patient: str,
 ) -> tuple[dict[str, Any], Prepared]:
     """Write image, label and, of a case that is not fully labeled, the full mask as reference.
 
     Args:
         out: folder of the datalist.
-        image: a NIfTI file, which is copied as it is.
-        truth: (H, W, D), the full mask.
+        images: a NIfTI file, or one for each modality, which are copied as they are.
+        truth: (H, W, D), the full mask; None: unknown.
         label: what training may see of it; None: nothing.
-        section: ``"training"``, ``"validation"`` or ``"test"``.
-        kind: how the case is annotated.
+        patient: whose case it is.
         case: its name, and that of its label files.
-        patient: whose it is.
 
     Returns:
         The item of the datalist, and what the summary counts.
     """
-    item = {IMAGE: f"images/{image.path.name}", LABEL: f"labels/{case}.nii.gz"}
-    item |= {SUPERVISION: kind.value, CASE: case, PATIENT: patient, REFERENCE: f"reference/{case}.nii.gz"}
-    for key, array in ((LABEL, label), (REFERENCE, None if kind is Supervision.FULL else truth)):
+    volumes = [images] if isinstance(images, Volume) else images
+    copies = [f"images/{volume.path.name}" for volume in volumes]
+    item: dict[str, Any] = {IMAGE: copies[0] if isinstance(images, Volume) else copies}
+    item |= {LABEL: f"labels/{case}.nii.gz", SUPERVISION: patient.kind.value, CASE: case}
+    item |= {PATIENT: patient.name, REFERENCE: f"reference/{case}.nii.gz"}
+    for key, array in ((LABEL, label), (REFERENCE, None if patient.kind is Supervision.FULL else truth)):
         if array is None:
             del item[key]
         else:
             (out / item[key]).parent.mkdir(exist_ok=True)
-            write_label(out / item[key], array, image.path)
+            write_label(out / item[key], array, volumes[0].path)
     (out / "images").mkdir(exist_ok=True)
-    shutil.copyfile(image.path, out / item[IMAGE])
+    for volume, copy in zip(volumes, copies, strict=True):
+        shutil.copyfile(volume.path, out / copy)
     share = 0.0 if label is None else float((label != UNLABELED).mean())
-    spacing = tuple(np.linalg.norm(image.affine[:3, :3], axis=0))
-    return item, Prepared(section, kind.value, patient, truth.shape[-1], share, spacing)
-
-
-def select_full(training: Sequence[str], full: str, seed: int) -> list[str]:
-    """Training patients that keep their full masks.
-
-    Args:
-        training: all names.
-        full: how many, or ``"all"``.
-        seed: smaller selections of one seed are subsets of larger ones.
-
-    Raises:
-        ValueError: ``full`` is neither, or too large.
-    """
-    if full == "all" or not training:  # nothing to choose from where everything is for the test
-        return list(training)
-    if not full.isdecimal():
-        raise ValueError(f"Expected --full to be a number of patients or all, got {full!r}.")
-    if int(full) > len(training):
-        raise ValueError(
-            f"Expected --full at most {len(training)}, the number of training patients, got {full}."
-        )
-    return nested_subset(training, int(full), seed)
-
-
-def resolve_split(split: str | None, raw: Path, patients: Collection[str], seed: int) -> dict[str, list[str]]:
-    """Which patients are for training, validation and test.
-
-    Args:
-        split: ``"test"`` (all of them), shares such as ``"70/10/20"`` for a seeded split, a CSV file, or None
-            for ``split.csv`` of ``raw``.
-        raw: the folder of the data set.
-        patients: all names found there.
-        seed: of a split by shares.
-
-    Returns:
-        Sorted names of each section.
-
-    Raises:
-        ValueError: ``split`` is none of these, there is no file, or the file and the patients disagree.
-    """
-    file = Path(split) if split else raw / SPLIT_FILE
-    if file.is_file():
-        return _read_split(file, patients)
-    if split is None:
-        raise ValueError(f"Expected {file} or --split, got neither; pass --split FILE.csv, test or 70/10/20.")
-    if split == "test":
-        return {"training": [], "validation": [], "test": sorted(patients)}
-    try:
-        shares = [float(share) for share in split.split("/")]
-    except ValueError:
-        raise ValueError(
-            f"Expected --split FILE.csv, test or shares such as 70/10/20, got {split!r}."
-        ) from None
-    return split_patients(patients, shares, seed)
-
-
-def _read_split(file: Path, patients: Collection[str]) -> dict[str, list[str]]:
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        rows = list(csv.reader(stream))
-    if not rows or "split" not in rows[0][1:]:
-        raise ValueError(
-            f"{file}: Expected the columns patient,split, got {','.join(rows[0]) if rows else 'nothing'}."
-        )
-    column, section_of = rows[0].index("split"), dict[str, str]()
-    for line, row in enumerate(rows[1:], start=2):
-        if not row:
-            continue
-        name, section = row[0], row[column] if len(row) > column else ""
-        if section not in SECTIONS:
-            raise ValueError(
-                f"{file}: line {line}: Expected one of {', '.join(SECTIONS)} for {name}, got {section!r}."
-            )
-        if section_of.setdefault(name, section) != section:
-            raise ValueError(
-                f"{file}: line {line}: Expected {name} in one split, got {section_of[name]} and {section}."
-            )
-    for names, what in (
-        (set(section_of) - set(patients), "data of every patient in the file, got none"),
-        (set(patients) - set(section_of), "a line for every patient in the data, got none"),
-    ):
-        if names:
-            shown = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
-            raise ValueError(
-                f"{file}: Expected {what} for {shown} ({len(names)} in all); correct the file or the folder."
-            )
-    return {key: sorted(name for name, section in section_of.items() if section == key) for key in SECTIONS}
-
-
-def summary_table(cases: Sequence[Prepared], title: str, caption: str = "") -> Table:
-    """Table of patients, cases, slices and the mean labeled share, by section and kind of supervision."""
-    table = Table(title=title, caption=caption or None)
-    for heading in ("section", "supervision", "patients", "cases", "slices", "labeled voxels"):
-        table.add_column(heading, justify="left" if heading in ("section", "supervision") else "right")
-    groups = dict.fromkeys((case.section, case.supervision) for case in cases)
-    for section, kind in sorted(groups, key=lambda group: (SECTIONS.index(group[0]), group[1])):
-        group = [case for case in cases if (case.section, case.supervision) == (section, kind)]
-        share = sum(case.labeled_share for case in group) / len(group)
-        counts = len({case.patient for case in group}), len(group), sum(case.slices for case in group)
-        table.add_row(section, kind, *map(str, counts), f"{share:.3%}")
-    return table
+    spacing = tuple(np.linalg.norm(volumes[0].affine[:3, :3], axis=0))
+    slices = volumes[0].array.shape[-1]
+    return item, Prepared(patient.section, patient.kind.value, patient.name, slices, share, spacing)

@@ -54,6 +54,7 @@ def write_pseudo_labels(datalist: Path, predictions: Path, out: Path) -> dict[st
             name=content["name"],
             labels=labels,
             unit=content["unit"],
+            modalities=content["modalities"],
             description=made,
             training=training,
             **listed,

@@ -10,17 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_ext.data.phantom_shapes import View
-from monai_ext.data.thorax_surroundings import (
-    FEET,
-    HEAD,
-    Body,
-    Part,
-    add_abdomen,
-    add_skeleton,
-    add_trunk,
-    add_vessels,
-)
+from monai_ext.data.phantom_shapes import FEET, HEAD, Body, Part, View
+from monai_ext.data.thorax_surroundings import add_abdomen, add_skeleton, add_trunk, add_vessels
 
 
 class Thorax(NamedTuple):

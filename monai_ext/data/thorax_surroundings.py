@@ -1,4 +1,4 @@
-"""What lies around the four labeled organs of a computer-made thorax, and the body that all parts go into.
+"""What lies around the four labeled organs of a computer-made thorax.
 
 Lengths are in mm from the carina, where the trachea splits: x to the patient's left, y to the back, z to the
 head. Everything is laid out for a body of scale 1; `Body.add` applies the patient's scale.
@@ -6,65 +6,9 @@ head. Everything is laid out for a body of scale 1; `Body.add` applies the patie
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
-from monai_ext.data.phantom_shapes import Blob, Size
-
-Levels = NDArray[np.float64]
-"""(D,): a number for each slice."""
-FEET, HEAD = -np.inf, np.inf
-"""Ends of a part that goes on beyond the picture."""
-
-
-class Part(NamedTuple):
-    """A piece of the body: one ellipse in each of some slices, drawn over all parts before it."""
-
-    blob: Blob
-    """Center, half axes and angle: (D',), one a slice."""
-    slices: slice
-
-
-class Body:
-    """Collects the parts of one patient."""
-
-    def __init__(self, rng: np.random.Generator, levels: Levels, scale: float) -> None:
-        self.u, self.z, self.scale = rng.uniform, levels / scale, scale
-        self.parts: list[Part] = []
-
-    def add(
-        self, tissue: str, low: float, high: float, x: Size, y: Size, a: Size, b: Size, angle: Size = 0.0
-    ) -> None:
-        """One ellipse in every slice with ``low`` <= z <= ``high``."""
-        inside = (self.z >= low) & (self.z <= high)
-        if not inside.any():
-            return
-        slices = slice(int(inside.argmax()), int(inside.argmax() + inside.sum()))
-        x, y, a, b = (np.broadcast_to(v, self.z.shape)[slices] * self.scale for v in (x, y, a, b))
-        angle = np.broadcast_to(angle, self.z.shape)[slices]
-        self.parts.append(Part(Blob(tissue, x, y, a, b, angle), slices))
-
-    def between(self, *points: tuple[float, float]) -> Levels:
-        """A value that changes piecewise linearly along z; points (z, value) from the feet to the head."""
-        return np.interp(self.z, *np.array(points).T)
-
-    def dome(self, top: float, height: float) -> Levels:
-        """Relative size of something whole up to ``top - height`` that closes at ``top``."""
-        t = np.clip((self.z - top + height) / height, 0, 1)
-        return np.sqrt(np.maximum(1 - t * t, 0.02))
-
-    def ball(self, low: float, high: float) -> Levels:
-        """Relative size of something that closes at both ends."""
-        t = (2 * self.z - low - high) / (high - low)
-        return np.sqrt(np.maximum(1 - t * t, 0.02))
-
-    def sway(self, size: float) -> Levels:
-        """A slow random deviation along z, of at most about this size."""
-        phase, wavelength = self.u(0, 2 * np.pi), self.u(70, 160)
-        return size * self.u(0.3, 1) * np.sin(2 * np.pi * self.z / wavelength + phase)
-
+from monai_ext.data.phantom_shapes import FEET, HEAD, Body
 
 def add_trunk(body: Body, a: float, b: float) -> None:
     """Skin, fat, muscle, lungs and the fat between them."""

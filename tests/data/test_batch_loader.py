@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from monai_ext.data.batch_loader import BatchLoader, labels_with_supervision, shares_of_batch
 from monai_ext.data.device_cache import DeviceCache
-from monai_ext.keys import IMAGE, LABEL, SUPERVISION, Supervision
+from monai_ext.keys import IMAGE, LABEL, SUPERVISION, TAGS, Supervision
 
 KINDS = [kind.value for kind in Supervision]
 PRESENT = st.dictionaries(st.sampled_from(KINDS), st.integers(1, 50), min_size=1)
@@ -148,6 +148,47 @@ def test_a_mixture_may_be_named_by_the_enumeration():
     assert loader.shares == {"full": 1, "none": 3}
 
 
+def tagged(*tags, full=0):
+    """Volumes of one 1 x 1 slice with two tags each, then some with a full mask and no tags."""
+    data = [{SUPERVISION: "tags", TAGS: [[a], [b]]} for a, b in tags] + [{SUPERVISION: "full"}] * full
+    volume = torch.zeros(1, 1, 1, 1)
+    data = [item | {IMAGE: volume + i, LABEL: volume} for i, item in enumerate(data)]
+    return DeviceCache(data, lambda item: item, progress=False)
+
+
+def test_half_of_a_batch_is_positive_if_the_mixture_says_so():
+    data = tagged((0, 0), (0, 1), (0, 0), (1, 0), (0, 0), (1, 1), full=2)
+    batches = drawn(BatchLoader(data, 4, {"positive": 1, "negative": 1}, batches_per_epoch=6))
+    for batch in batches:
+        assert [i % 2 for i in batch] == [1, 1, 0, 0]
+    assert {i for batch in batches for i in batch} == set(range(6))
+
+
+def test_tags_and_kinds_can_be_mixed():
+    data = tagged((0, 0), (0, 1), full=2)
+    loader = BatchLoader(data, 6, {"full": 1, "positive": 1, "negative": 1})
+    assert loader.shares == {"full": 2, "positive": 2, "negative": 2}
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ([(0, 0), (1, 0)], "['full'] are not drawn"),
+        ([(1, 1)], "has no ['negative'], and entries of kind ['full'] are"),
+        ([(0, 0)], "has no ['positive'], and entries of kind ['full'] are"),
+    ],
+)
+def test_the_log_says_which_tags_there_are_not(tags, message, caplog):
+    caplog.set_level(logging.INFO)
+    BatchLoader(tagged(*tags, full=1), 4, {"positive": 1, "negative": 1})
+    assert message in caplog.text and "'tags'" not in caplog.text
+
+
+def test_without_tags_all_kinds_share_the_batch():
+    loader = BatchLoader(dataset(full=3, none=1), 4, {"positive": 1, "negative": 1})
+    assert loader.shares == {"full": 3, "none": 1}
+
+
 @pytest.mark.parametrize("batch_size", [0, -2])
 def test_says_what_a_batch_size_is(batch_size):
     with pytest.raises(ValueError, match=f"Expected batch_size >= 1, got {batch_size}"):
@@ -155,7 +196,7 @@ def test_says_what_a_batch_size_is(batch_size):
 
 
 def test_says_which_kinds_exist():
-    with pytest.raises(ValueError, match=r"Expected a mixture of \['full', .*\], got \['weak'\]"):
+    with pytest.raises(ValueError, match=r"Expected a mixture of \['full', .*'negative'\], got \['weak'\]"):
         BatchLoader(dataset(full=3), 2, {"full": 1, "weak": 1})
 
 

@@ -101,3 +101,14 @@ def test_a_digest_may_be_absent_and_its_letters_large():
     listed = [item("a1", "a"), *(item("a2", "a", label_sha256=digest) for digest in digests)]
     entries, problems = parse_entries({"training": listed})
     assert problems == [] and [entry.digest for entry in entries] == [None, "0a" * 32, "0a" * 32, None]
+
+
+@pytest.mark.parametrize("kind", ["tags", Supervision.TAGS])
+def test_a_caller_may_allow_other_kinds_for_validation_alone(kind):
+    tagged = item("a1", "a", supervision="tags", tags=[[0]])
+    allowed = {"scoring_kinds": ("full", kind)}
+    assert parse_entries({"validation": [tagged], "training": [tagged]}, **allowed)[1] == []
+    ((_, message),) = parse_entries({"test": [tagged]}, **allowed)[1]
+    assert message.startswith('test[0] (a1): Expected supervision "full" in a section that scores')
+    ((_, message),) = parse_entries({"validation": [item("b", "b", supervision="none")]}, **allowed)[1]
+    assert 'Expected supervision "full" or "tags" in' in message

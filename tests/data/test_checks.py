@@ -256,11 +256,11 @@ def test_problems_come_in_the_order_of_the_list_every_time(data):
 
 
 def test_each_file_is_read_once(data, monkeypatch):
-    from monai_ext.data import checks
+    from monai_ext.data import check_files
 
     opened = []
-    read = checks.read_volume
-    monkeypatch.setattr(checks, "read_volume", lambda path: opened.append(str(path)) or read(path))
+    read = check_files.read_volume
+    monkeypatch.setattr(check_files, "read_volume", lambda path: opened.append(str(path)) or read(path))
     data["training"].append({**data["training"][0], "label": data["training"][1]["reference"]})
     check_items(data, LABELS)
     assert len(opened) == len(set(opened)) == 9
@@ -268,7 +268,10 @@ def test_each_file_is_read_once(data, monkeypatch):
 
 def written(data, path, **more):
     """Writes the lists as a datalist with relative paths."""
-    lists = {name: [{k: Path(v).name for k, v in i.items()} for i in found] for name, found in data.items()}
+    lists = {
+        name: [{k: v if k == "tags" else Path(v).name for k, v in i.items()} for i in found]
+        for name, found in data.items()
+    }
     path.write_text(json.dumps({"labels": {"0": "background", "1": "cavity"}, **lists, **more}))
     return path
 
@@ -477,3 +480,119 @@ def test_the_files_of_a_noisy_item_are_checked_themselves(data, noisy, role, mas
 def test_the_reference_of_a_noisy_item_must_say_the_class_of_every_voxel(data, noisy):
     save(noisy["reference"], weak_mask())
     assert "reference" in (message := only_problem(data, references=True)) and "got 255" in message
+
+
+def modalities(data, *names):
+    """Each item with a file of every modality instead of the one it had."""
+    rng = np.random.default_rng(2)
+    for item in (item for found in data.values() for item in found):
+        path = Path(item["image"])
+        files = [path.with_name(f"{item['case']}_{name}.nii.gz") for name in names]
+        item["image"] = [save(file, rng.normal(size=SHAPE)) for file in files]
+    return data
+
+
+def test_cases_with_every_modality_have_no_problem(data):
+    named = modalities(data, "t1", "flair")
+    named["test"][0]["image"] = save(
+        Path(named["test"][0]["image"][0]).with_name("all.nii"),
+        np.random.default_rng(3).normal(size=(*SHAPE, 2)),
+    )
+    assert check_items(named, LABELS, modalities=["t1", "flair"]) == []
+
+
+def test_a_case_that_lacks_a_modality_is_named_with_what_it_has(data):
+    lost = modalities(data, "t1", "flair")["training"][1]["image"].pop()
+    Path(lost).unlink()
+    message = only_problem(data, modalities=["t1", "flair"])
+    assert message.startswith(f"training[1] (p2_01): image {data['training'][1]['image'][0]}: Expected 2 ")
+    assert "got 1 without flair" in message
+    require_valid({"training": data["training"][:1]}, LABELS, modalities=["t1", "flair"])
+    with pytest.raises(DataError, match="without flair"):
+        require_valid(data, LABELS, modalities=["t1", "flair"])
+
+
+def test_modalities_that_lie_apart_are_both_named(data):
+    first, second = modalities(data, "t1", "flair")["training"][0]["image"]
+    save(second, np.random.default_rng(1).normal(size=SHAPE), np.diag([1, 1, 2, 1]))
+    message = only_problem(data, modalities=["t1", "flair"])
+    assert message.startswith(f"training[0] (p1_01): image {second}: Expected the affine of {first}, got")
+
+
+TAGS = [[0, 1, 1, 0]]
+"""Of `full_mask`."""
+
+
+@pytest.fixture
+def tagged(data):
+    """The same cases; the weak one and that for validation have tags, and no label."""
+    for section in ("training", "validation"):
+        item = data[section][-1]
+        item |= {"reference": item.pop("label"), "supervision": "tags", "tags": TAGS}
+    save(data["training"][1]["reference"], full_mask())
+    return data
+
+
+def test_tags_that_agree_with_the_reference_have_no_problem(tagged):
+    assert check_items(tagged, LABELS, references=True, scoring_kinds=("full", "tags")) == []
+    assert 'Expected supervision "full"' in (message := only_problem(tagged)) and "validation" in message
+
+
+def test_tags_that_contradict_the_reference_are_counted_once_a_case(tagged):
+    tagged["training"][1]["tags"] = [[1, 1, 0, 0]]
+    item = tagged["training"][1]
+    options = {"references": True, "scoring_kinds": ("full", "tags")}
+    message = only_problem(tagged, **options)
+    assert message.startswith(f"training[1] (p2_01): tags for {item['image']}: Expected tags that agree with")
+    assert f"{item['reference']}, got 2 that do not, first 1 of class 1 in slice 0 (from 0)" in message
+    assert check_items(tagged, LABELS, scoring_kinds=("full", "tags")) == []
+
+
+def test_tags_of_a_full_case_are_compared_with_its_label(data):
+    data["validation"][0]["tags"] = [[0, 1, 0, 0]]
+    message = only_problem(data)
+    assert message.startswith("validation[0] (p3_01): tags for ") and "0 of class 1 in slice 2" in message
+
+
+def test_tags_of_a_noisy_case_may_contradict(data, noisy):
+    noisy["tags"] = [[1, 1, 1, 1]]
+    assert check_items(data, LABELS, references=True) == []
+
+
+def test_a_wrong_number_of_tags_is_told_without_a_reference(tagged):
+    tagged["training"][1]["tags"] = [[0, 1, 1, 0, 0]]
+    for references in (False, True):
+        options = {"references": references, "scoring_kinds": ("full", "tags")}
+        message = only_problem(tagged, **options)
+        assert message.startswith(
+            f"training[1] (p2_01): tags for {tagged['training'][1]['image']}: Expected 4"
+        )
+        assert "tags of class 1, one for each slice along the last axis, got 5;" in message
+
+
+def test_a_validation_list_may_be_tagged_if_the_training_list_is(tagged, tmp_path):
+    path = written(tagged, tmp_path / "datalist.json")
+    assert check_datalist(path, references=True) == []
+    assert check_datalist(path, sections=["validation"]) == []
+    tagged["training"][1] |= {"supervision": "none"}
+    assert 'got "tags"' in check_datalist(written(tagged, path))[0]
+
+
+def test_a_test_list_may_not_be_tagged(tagged):
+    tagged["test"][0] |= {"supervision": "tags", "tags": TAGS}
+    message = only_problem(tagged, scoring_kinds=("full", "tags"))
+    assert message.startswith('test[0] (p4_01): Expected supervision "full"')
+
+
+def test_a_datalist_file_brings_its_modalities(data, tmp_path):
+    path = written(data, tmp_path / "datalist.json", modalities=["t1", "flair"])
+    found = check_datalist(path)
+    assert len(found) == 4 and all("Expected 2 channels (t1, flair), got 1" in message for message in found)
+
+
+def test_a_training_list_of_equal_tags_is_a_problem(tagged):
+    item = tagged["training"][1] | {"tags": [[1, 1, 1, 1]]}
+    message = only_problem({"training": [item, {**item, "supervision": "none"}]})
+    assert message.startswith("training: Expected slices with and without class 1, got the tag 1 in every")
+    full = tagged["training"][0]
+    assert check_items({"training": [item, full]}, LABELS) == []

@@ -58,6 +58,22 @@ def test_items_have_absolute_paths_and_no_reference(tmp_path):
     assert "reference" not in item
 
 
+def test_modalities_and_tags_are_read_as_they_were_written(tmp_path):
+    item = entry(image=["a_t1.nii", "a_flair.nii"], supervision="tags", tags=[[0, 1, 1], [0, 0, 1]])
+    del item["label"]
+    lists = {"training": [item], "modalities": ("t1", "flair")}
+    path = write_datalist(tmp_path / "d.json", name="", labels=LABELS, **lists)
+    assert read_datalist(path)["modalities"] == ["t1", "flair"]
+    assert read_datalist(path)["training"] == [item]
+    assert items(path, "training")[0]["tags"] == [[0, 1, 1], [0, 0, 1]]
+
+
+def test_one_modality_needs_no_name(tmp_path):
+    path = write_datalist(tmp_path / "d.json", name="", labels=LABELS, training=[entry()])
+    assert "modalities" not in json.loads(path.read_text())
+    assert read_datalist(path)["modalities"] == []
+
+
 def test_the_digest_of_each_label_file_is_written(tmp_path):
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "a_01.nii.gz").write_bytes(b"abc")
@@ -138,6 +154,13 @@ def test_what_an_entry_leaves_out_is_filled_in(tmp_path):
         (minimal(entry(supervision=["full"])), r"training\[0\]: Expected supervision one of"),
         (minimal({"image": "i.nii"}), r'training\[0\]: Expected "label" for supervision "full", got none'),
         (minimal(entry(patient=3)), 'Expected "patient" to be a text, got 3'),
+        (
+            minimal(entry(supervision="tags")),
+            r'training\[0\]: Expected "tags" for supervision "tags", got none',
+        ),
+        (minimal(modalities="t1"), r"datalist\.json: Expected \"modalities\" .* different names, got 't1'"),
+        (minimal(modalities=["t1", ""]), 'Expected "modalities" to be a list of different names'),
+        (minimal(modalities=["t1", "T1"]), 'Expected "modalities" to be a list of different names'),
     ],
 )
 def test_says_which_entry_is_wrong(tmp_path, content, message):

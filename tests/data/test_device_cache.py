@@ -7,8 +7,9 @@ import pytest
 import torch
 from monai.transforms import Compose, LoadImaged, ScaleIntensityd
 
-from monai_ext.data.device_cache import DeviceCache, content_hash
-from monai_ext.keys import IMAGE, LABEL, SUPERVISION, UNLABELED, Supervision
+from monai_ext.data.device_cache import DeviceCache
+from monai_ext.data.reader import content_hash
+from monai_ext.keys import IMAGE, LABEL, SUPERVISION, TAGS, UNLABELED, Supervision
 
 STORAGES = {
     "device": {},
@@ -301,6 +302,40 @@ def test_supervision_is_full_where_nothing_is_said():
     codes = [Supervision(kind).code for kind in ("full", "partial", "partial", "none")]
     assert dataset.kind_codes.tolist() == codes
     assert dataset.gather([3, 0], generator())[SUPERVISION].tolist() == [codes[3], codes[0]]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_batch_has_the_tags_of_its_slices(storage, tmp_path):
+    data = volumes(2, 1, 3)
+    data[0][TAGS], data[2][TAGS] = [[0, 1], [1, 1]], [[1, 0, 0], [0, 0, 1]]
+    dataset = cache(data, tmp_path, storage)
+    expected = [(0, 1), (1, 1), (UNLABELED, UNLABELED), (1, 0), (0, 0), (0, 1)]
+    tags = dataset.gather([5, 2, 0, 0], generator())[TAGS]
+    assert tags.dtype == torch.int64
+    assert list(map(tuple, tags.tolist())) == [expected[i] for i in (5, 2, 0, 0)]
+    assert list(map(tuple, dataset.tags.tolist())) == expected
+    assert dataset[1][TAGS].tolist() == [1, 1]
+
+
+def test_a_set_without_tags_has_none_in_its_batches():
+    dataset = cache(volumes(2))
+    assert dataset.tags is None and TAGS not in dataset.gather([0], generator())
+
+
+def test_tags_are_refused_for_patches():
+    data = volumes(4)
+    data[0][TAGS] = [[0, 1, 0, 1]]
+    with pytest.raises(
+        ValueError, match=r"no tags together with patch_size, got tags and patch_size \(4, 5, 2\)"
+    ):
+        cache(data, patch_size=(4, 5, 2))
+
+
+def test_says_that_the_transforms_changed_the_number_of_slices():
+    data = volumes(4)
+    data[0][TAGS] = [[0, 1, 0, 1]]
+    with pytest.raises(ValueError, match=r"Expected 2 tags of each class, .* got \[4\] for "):
+        cache(data, transform=lambda item: item | {key: item[key][..., ::2] for key in (IMAGE, LABEL)})
 
 
 def test_says_that_there_is_nothing_to_train_on():

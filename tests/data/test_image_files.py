@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_ext.data.image_files import Grid, VolumeError, grid_problem, read_volume
+from monai_ext.data.image_files import Grid, VolumeError, channels_in_header, grid_problem, read_volume
 
 AFFINE = np.array([[-2.0, 0, 0, 5], [0, 0, 3, -7], [0, 1.5, 0, 9], [0, 0, 0, 1]])
 
@@ -95,3 +95,19 @@ def test_an_affine_that_is_not_finite_never_agrees():
     broken, sound = Grid(Path("a.nii"), (4, 3), affine), Grid(Path("b.nii"), (4, 3), np.eye(4))
     for pair in [(broken, sound), (sound, broken)]:
         assert "spacing or axes by nan (tolerance" in grid_problem(*pair)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels"), [((4, 3), 1), ((4, 3, 2), 1), ((4, 3, 2, 1), 1), ((4, 3, 2, 5), 5)]
+)
+def test_a_fourth_axis_holds_the_channels(tmp_path, shape, channels):
+    nib.save(nib.Nifti1Image(np.zeros(shape, np.uint8), AFFINE), tmp_path / "a.nii.gz")
+    assert read_volume(tmp_path / "a.nii.gz").channels == channels
+    assert channels_in_header(tmp_path / "a.nii.gz") == channels
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no image"])
+def test_a_header_that_cannot_be_read_has_no_channels(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.nii.gz").write_bytes(content)
+    assert channels_in_header(tmp_path / "a.nii.gz") is None

@@ -1,28 +1,21 @@
 """A tiny raw folder in the layout of ACDC, ways to spoil it, and the prepare script as a command on it."""
 
-import importlib.util
 import shutil
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
 
-SCRIPT = Path(__file__).resolve().parents[2] / "datasets" / "acdc" / "prepare.py"
+from tests.prepare_command import PrepareCommand, voxels, write_split
+from tests.prepare_command import save as save_with
+
+COMMAND = PrepareCommand("acdc")
 AFFINE = np.array([[-1.5, 0, 0, 10], [0, -1.5, 0, 20], [0, 0, 8, -5], [0, 0, 0, 1.0]])
 PATIENTS = [f"patient{n:03d}" for n in range(1, 8)]
 
-spec = importlib.util.spec_from_file_location("prepare_acdc", SCRIPT)
-prepare_acdc = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(prepare_acdc)
-app = typer.Typer()
-app.command()(prepare_acdc.main)
-
 
 def save(path, array, affine=AFFINE):
-    nib.save(nib.Nifti1Image(array, affine), path)
+    save_with(path, array, affine)
 
 
 class Raw:
@@ -33,24 +26,15 @@ class Raw:
 
     def run(self, *options, out=None):
         """The result of the command, and the folder where it writes."""
-        out = out or self.folder.parent / "out"
-        words = ["--raw", str(self.folder), "--out", str(out), *map(str, options)]
-        return CliRunner().invoke(app, words), out
+        return COMMAND.run(self.folder, *options, out=out)
 
     def prepared(self, *options, out=None):
         """The folder of a datalist."""
-        result, out = self.run(*options, out=out)
-        assert result.exit_code == 0, result.output
-        return out
+        return COMMAND.prepared(self.folder, *options, out=out)
 
     def refusal(self, *options):
         """The one line with which the command fails, leaving nothing behind."""
-        before = set(self.folder.parent.iterdir())
-        result, _ = self.run(*options)
-        assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
-        assert set(self.folder.parent.iterdir()) == before
-        (line,) = result.output.strip().splitlines()
-        return line
+        return COMMAND.refusal(self.folder, *options)
 
     def file(self, name):
         """The only file of this name, in any folder."""
@@ -58,13 +42,13 @@ class Raw:
         return path
 
     def voxels(self, name):
-        return np.asanyarray(nib.load(self.file(name)).dataobj)
+        return voxels(self.file(name))
 
     def rewrite(self, name, change, affine=AFFINE):
         save(self.file(name), change(self.voxels(name)), affine)
 
     def write_split(self, rows):
-        (self.folder / "split.csv").write_text("patient,split\n" + "".join(f"{n},{s}\n" for n, s in rows))
+        write_split(self.folder, rows)
 
     def spoil_scribble(self, count, value=2):
         """Draws `value` on the first `count` background voxels of a scribble and returns where they are."""

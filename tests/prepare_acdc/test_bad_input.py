@@ -1,19 +1,13 @@
 """ACDC's prepare script on a tiny raw folder: what it refuses, and what it leaves as it was."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from monai_ext.data.datalist import items
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-SCRIPT = REPOSITORY / "datasets" / "acdc" / "prepare.py"
+from tests.prepare_command import PrepareCommand
 
 
 def test_an_output_that_exists_is_replaced_only_on_request(raw):
@@ -128,8 +122,6 @@ def test_a_folder_without_patients_is_refused(empty):
 
 
 def test_it_runs_as_a_script_without_a_traceback(tmp_path):
-    command = [sys.executable, SCRIPT, "--raw", tmp_path / "none", "--out", tmp_path / "out"]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = PrepareCommand("acdc").as_script(tmp_path)
     assert done.returncode == 1 and done.stderr.startswith("error: Expected folders patientNNN")
     assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []

@@ -2,20 +2,16 @@
 
 import re
 
-import nibabel as nib
 import numpy as np
 import pytest
 
 from monai_ext.data.checks import check_datalist
 from monai_ext.data.datalist import items, nested_subset, read_datalist
 from monai_ext.transforms.label_noise import PRESETS, LabelNoise, noisy_label, realized_iou
+from tests.prepare_command import voxels
 
 TRAINING = [f"patient{n:03d}" for n in range(1, 6)]
 HEART = ("--task", "heart", "--full")
-
-
-def voxels(path):
-    return np.asanyarray(nib.load(path).dataobj)
 
 
 def labels(out, section="training"):

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from pathlib import Path
 
 import nibabel as nib
@@ -11,16 +10,10 @@ import pytest
 
 from monai_ext.data.datalist import items, nested_subset, read_datalist
 from monai_ext.keys import UNLABELED
+from tests.prepare_command import listed as frames
+from tests.prepare_command import summary_rows, voxels
 
 PATIENTS = [f"patient{n:03d}" for n in range(1, 8)]
-
-
-def voxels(path):
-    return np.asanyarray(nib.load(path).dataobj)
-
-
-def frames(out, section="training"):
-    return {item["case"]: item for item in items(out / "datalist.json", section)}
 
 
 def test_every_frame_is_listed_once_with_its_kind(raw):
@@ -167,7 +160,7 @@ def test_the_unit_is_voxel_only_if_asked_or_if_the_spacing_was_lost(raw, empty, 
 
 def test_the_summary_counts_cases_patients_and_slices(raw):
     result, out = raw.run("--full", 2)
-    rows = [re.findall(r"[\w.%]+", line) for line in result.output.splitlines() if "│" in line]
+    rows = summary_rows(result)
     assert ["training", "full", "2", "4", "12", "100.000%"] in rows
     assert any(row[:5] == ["training", "partial", "3", "6", "18"] and float(row[5][:-1]) < 5 for row in rows)
     assert result.output.replace("\n", "").endswith(f"wrote {out}/datalist.json")

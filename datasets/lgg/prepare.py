@@ -1,0 +1,90 @@
+"""Prepare brain MR of lower-grade glioma for the bundles: tags of slices, a few full masks, and a datalist.
+
+python datasets/lgg/prepare.py --raw DIR --out DIR
+"""
+
+import csv
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from monai_ext.data import preparation as prep
+from monai_ext.data import prepare_command as command
+from monai_ext.data.datalist import dataset_name
+from monai_ext.data.image_files import Volume
+from monai_ext.data.scan_files import MASK, find_files, list_cases
+from monai_ext.data.splits import assign_patients
+from monai_ext.data.tag_preparation import prepare_with_tags, tag_options
+from monai_ext.keys import Supervision
+
+LABELS = {0: "background", 1: "FLAIR abnormality"}
+MODALITIES = ("t1", "flair", "t1ce")
+SUFFIXES = {"_": {name: name for name in (*MODALITIES, MASK)}}
+TREE = "CASE_{t1,flair,t1ce,seg}.nii.gz"
+
+
+def read_tumor(path: Path, image: Volume) -> NDArray[np.uint8]:
+    """The mask of a case."""
+    return prep.read_label(path, image, LABELS)
+
+
+def flair_copies(raw: Path, modalities: list[str]) -> list[str]:
+    """In how many cases a modality is a copy of FLAIR, a line each, as far as split.csv says so."""
+    path = raw / prep.SPLIT_FILE
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    counts = {name: sum(row.get(f"{name}_is_flair_copy") == "1" for row in rows) for name in modalities}
+    found = {name: count for name, count in counts.items() if count}
+    return [f"{name} is a copy of FLAIR in {count} of {len(rows)} cases" for name, count in found.items()]
+
+
+def main(
+    raw: Annotated[Path, typer.Option(help="Files CASE_{t1,flair,t1ce,seg}.nii.gz at any depth.")],
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    modalities: Annotated[
+        str | None,
+        typer.Option(help=f"Some of {','.join(MODALITIES)} in the order of the channels; else all."),
+    ] = None,
+    full: Annotated[str, typer.Option(help="Training patients with full masks: a number or all.")] = "0",
+    tags: Annotated[
+        Path | None, typer.Option(help="CSV case,slice,tag, for training cases without mask.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the patients with full masks and the split.")] = 0,
+    split: Annotated[
+        str | None, typer.Option(help="CSV file, test, or shares such as 70/10/20; else split.csv in RAW.")
+    ] = None,
+    spacing_unknown: Annotated[bool, typer.Option("--spacing-unknown", help="Measure in voxels.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was prepared before.")] = False,
+) -> None:
+    """Prepare brain MR of lower-grade glioma: tags of slices, a few full masks, and a datalist."""
+    with command.command_output(raw, out, overwrite) as staged:
+        options = tag_options(modalities, MODALITIES, tags)
+        files = find_files(raw, SUFFIXES, TREE)
+        patients = assign_patients(files, raw, split, full, seed, Supervision.TAGS)
+        prepared, report = prepare_with_tags(
+            list_cases(files, patients, str, options.modalities, options.given),
+            staged,
+            options,
+            read_tumor,
+            title="LGG",
+            name=dataset_name(raw, "LGG"),
+            labels=LABELS,
+            seed=seed,
+            spacing_unknown=spacing_unknown,
+            no_1_mm="LGG",
+            notes=flair_copies(raw, options.modalities),
+        )
+    command.show_summary(prepared, "LGG", report, out)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    app = typer.Typer(add_completion=False)
+    app.command()(main)
+    app()
