@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from controls import CONTROLS
 from labels import ranking_result, score_labels
 from rich.console import Console
 from rich.progress import Progress
@@ -37,6 +38,8 @@ class Job:
         overrides: configuration that differs from the bundle's, by id.
         mix_ins: names of the bundle's configurations that come after ``train.yaml``.
         trains: whether a network is trained; else the labels of the training set are scored themselves.
+        control: name of a method without training in ``controls.py`` that is scored instead, or "".
+        labels_of: name of the row whose networks made the labels that this one learns, or "".
     """
 
     benchmark: str
@@ -48,6 +51,8 @@ class Job:
     overrides: dict[str, Any] = field(hash=False)
     mix_ins: tuple[str, ...] = ()
     trains: bool = True
+    control: str = ""
+    labels_of: str = ""
 
     @property
     def result_file(self) -> Path:
@@ -81,8 +86,9 @@ def read_jobs(benchmark: str, tier: str) -> list[Job]:
         prepare = (*plan["prepare"], *(str(word) for word in row["prepare"]))
         for seed in range(row.get("seeds", 1)):
             config = {**overrides, "seed": seed}
-            mix_ins, trains = tuple(plan.get("mix_ins", [])), row.get("trains", True)
-            jobs.append(Job(benchmark, tier, name, seed, plan["bundle"], prepare, config, mix_ins, trains))
+            special = {key: row[key] for key in ("trains", "control", "labels_of") if key in row}
+            mix_ins = tuple(row.get("mix_ins", plan.get("mix_ins", [])))
+            jobs.append(Job(benchmark, tier, name, seed, plan["bundle"], prepare, config, mix_ins, **special))
     return sorted(jobs, key=lambda job: job.seed)
 
 
@@ -131,14 +137,21 @@ def prepare_data(prepare: tuple[str, ...], raw: Path, work: Path) -> None:
 
 def run_job(job: Job, raw: Path, work: Path) -> Path | None:
     """Train, evaluate and write the result; return the log file if something failed."""
-    root = work / job.benchmark / job.tier / f"{job.row}_seed{job.seed}"
+    root = folder_of_run(job.row, job, work)
     data, start = folder_of(job.prepare, work), time.monotonic()
-    if not job.trains:
+    taught = data
+    if job.labels_of:
+        taught = root.with_name(f"{root.name}_labels")
+        if log := make_labels(job, data, folder_of_run(job.labels_of, job, work), taught):
+            return log
+    if job.control:
+        summary = CONTROLS[job.control](data)
+    elif not job.trains:
         summary = score_labels(data)
-    elif log := train_and_evaluate(job, data, root):
+    elif log := train_and_evaluate(job, taught, root):
         return log
     else:
-        summary = json.loads((root / "eval" / "summary.json").read_text(encoding="utf-8"))
+        summary = read_summary(root / "eval")
     result = {
         "row": job.row,
         "seed": job.seed,
@@ -150,11 +163,57 @@ def run_job(job: Job, raw: Path, work: Path) -> Path | None:
         "duration_s": round(time.monotonic() - start),
         "summary": summary,
     }
+    if (thresholds := root / "eval" / "thresholds.json").is_file():
+        chosen = json.loads(thresholds.read_text(encoding="utf-8"))
+        result["thresholds"] = {key: part["best"] for key, part in chosen.items() if "best" in part}
     ranking = root / "eval" / "label_review" / "ranking.csv"
     if ranking.is_file():
         result["ranking"] = ranking_result(ranking, data)
     job.result_file.parent.mkdir(parents=True, exist_ok=True)
     job.result_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return None
+
+
+def folder_of_run(row: str, job: Job, work: Path) -> Path:
+    """Where the bundle of a row is trained, with the seed of the job."""
+    return work / job.benchmark / job.tier / f"{row}_seed{job.seed}"
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Scores of an evaluation; where a threshold was chosen, those of patients left out of the choice."""
+    if not (file := folder / "thresholds.json").is_file():
+        return dict(json.loads((folder / "summary.json").read_text(encoding="utf-8")))
+    content = json.loads(file.read_text(encoding="utf-8"))
+    parts = {key: part["left_out"] for key, part in content.items() if isinstance(part, dict)}
+    return {"unit": content["unit"], **parts.pop("pred"), **parts}
+
+
+def make_labels(job: Job, data: Path, teacher: Path, out: Path) -> Path | None:
+    """Let the networks of another row make the labels of the training set; return the log if it failed."""
+    shutil.rmtree(out, ignore_errors=True)
+    log = out.with_name(f"{out.name}.txt")
+    files = str([f"configs/{name}.yaml" for name in ("train", "row", "pseudo_labels")])
+    bundle = ["monai.bundle", "run", "--config_file", files, "--dataset_dir", str(data)]
+    made = ["--predictions", str(teacher / "eval" / "pseudo_labels"), "--out", str(out)]
+    return run_commands([bundle, ["monai_ext", "pseudo-labels", str(data), *made]], teacher, log)
+
+
+def run_commands(commands: list[list[str]], folder: Path, log: Path) -> Path | None:
+    """Run modules of Python, each with one thread, in a folder; return the log if one failed."""
+    if not folder.is_dir():
+        log.write_text(f"Expected {folder} of an earlier row, found none; run that row first.\n", "utf-8")
+        return log
+    with log.open("w") as file:
+        for words in commands:
+            done = subprocess.run(
+                [sys.executable, "-m", *words],
+                cwd=folder,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **ONE_THREAD},
+            )
+            if done.returncode:
+                return log
     return None
 
 
@@ -165,22 +224,12 @@ def train_and_evaluate(job: Job, data: Path, root: Path) -> Path | None:
         REPOSITORY / "bundles" / job.bundle, root, ignore=shutil.ignore_patterns("*.pt", "*.ts", "eval")
     )
     (root / "configs" / "row.yaml").write_text(yaml.safe_dump(job.overrides), encoding="utf-8")
-    log = root / "log.txt"
     mix_ins = [f"{name}.yaml" for name in job.mix_ins]
-    with log.open("w") as file:
-        for last in (["row.yaml"], ["evaluate.yaml", "row.yaml"]):
-            files = str([f"configs/{name}" for name in ("train.yaml", *mix_ins, *last)])
-            words = ["run", "--config_file", files, "--dataset_dir", str(data)]
-            done = subprocess.run(
-                [sys.executable, "-m", "monai.bundle", *words],
-                cwd=root,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **ONE_THREAD},
-            )
-            if done.returncode:
-                return log
-    return None
+    commands = []
+    for last in (["row.yaml"], ["evaluate.yaml", "row.yaml"]):
+        files = str([f"configs/{name}" for name in ("train.yaml", *mix_ins, *last)])
+        commands.append(["monai.bundle", "run", "--config_file", files, "--dataset_dir", str(data)])
+    return run_commands(commands, root, root / "log.txt")
 
 
 def commit() -> str:

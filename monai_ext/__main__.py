@@ -90,6 +90,12 @@ def report(
     override: Annotated[
         list[str] | None, typer.Option(help="ID=VALUE instead of the one in train.yaml, e.g. num_classes=4.")
     ] = None,
+    mix_in: Annotated[
+        list[str] | None, typer.Option(help="Configuration used in training after train.yaml, e.g. ct.")
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="Modality to show, where images have several; else the first.")
+    ] = None,
 ) -> None:
     """Draw image, weak or noisy label, predictions and truth of some cases side by side."""
     from monai_ext.report import Predictor, write_sheet
@@ -103,12 +109,15 @@ def report(
         sys.exit(f"Expected --override ID=VALUE, got {override}.")
     overrides = {key: yaml.safe_load(value) for key, value in given.items()}
     try:
-        predictor = Predictor(bundle, dataset_dir, overrides=overrides)
+        predictor = Predictor(bundle, dataset_dir, overrides=overrides, mix_ins=mix_in or ())
     except RuntimeError as error:
         sys.exit(
             f"Expected {weights} to fit the bundle's network, got: {error}; pass --override as in training."
         )
-    typer.echo(write_sheet(predictor, datalist, out, taught, unseen))
+    try:
+        typer.echo(write_sheet(predictor, datalist, out, taught, unseen, modality))
+    except ValueError as error:
+        sys.exit(f"{datalist}: {error}")
 
 
 @app.command()

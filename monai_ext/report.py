@@ -25,18 +25,21 @@ COLORS = ListedColormap(["#3b6fd4", "#e4572e", "#f3c13a", "#2fbf71", "#b04ae0", 
 """Of the classes by index; background, which is drawn only where somebody marked it, is blue."""
 
 MARKS = "weak label"
+MAP = "map"
+"""Column of a map in [0, 1] instead of classes."""
 LABEL_COLUMNS = {Supervision.PARTIAL.value: MARKS, Supervision.NOISY.value: "noisy label"}
 """Title of the column that shows what a training case was learned from, by its kind of supervision."""
 
 
 class Predictor:
-    """A trained bundle, ready to segment items: the network and transforms of its validation.
+    """A trained bundle, ready to segment items with the network and transforms of its evaluation.
 
     Args:
         bundle_root: folder of the bundle.
         dataset_dir: folder of ``datalist.json``.
-        weights: trained weights; default ``models/model.pt`` of the bundle.
-        overrides: values that replace those of ``configs/train.yaml``, by id.
+        weights: trained weights; default those that the evaluation takes, ``models/model.pt``.
+        overrides: values that replace those of the configuration, by id.
+        mix_ins: names of configurations that come after ``train.yaml``.
     """
 
     def __init__(
@@ -45,32 +48,45 @@ class Predictor:
         dataset_dir: Path,
         weights: Path | None = None,
         overrides: Mapping[str, Any] | None = None,
+        mix_ins: Sequence[str] = (),
     ) -> None:
         ignore_warnings_inside_monai()
         parser = ConfigParser()
-        parser.read_config(str(bundle_root / "configs" / "train.yaml"))
+        names = ("train", *mix_ins, "evaluate")
+        parser.read_config([str(bundle_root / "configs" / f"{name}.yaml") for name in names])
         parser.update({"bundle_root": str(bundle_root), "dataset_dir": str(dataset_dir), **(overrides or {})})
         self.device = parser.get_parsed_content("device")
         self.network = parser.get_parsed_content("network").eval()
         self.inferer = parser.get_parsed_content("validate::inferer")
         self.preprocessing = parser.get_parsed_content("validate::preprocessing")
         self.postprocessing = parser.get_parsed_content("validate::postprocessing")
-        state = torch.load(
-            weights or bundle_root / "models" / "model.pt", map_location="cpu", weights_only=True
-        )
+        path = weights or parser.get_parsed_content("weights")
+        state = torch.load(path, map_location="cpu", weights_only=True)
         self.network.load_state_dict(state)
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Predictions (*S) of an item in the space of its label map, by key; ``pred`` comes last."""
+        """Predictions (*S) of an item in the space of its label map, by key; ``pred`` comes last.
+
+        A map that a mask was made from is among them as ``map``; those of single modalities are left out.
+        """
         data = self.preprocessing(dict(item))
         with torch.no_grad():
             pred = self.inferer(data[IMAGE][None].to(self.device), self.network)
         done = self.postprocessing({**data, PRED: decollate_batch(pred)[0].cpu()})
+        if (cam := done.pop(f"{PRED}_map", None)) is not None:
+            done[MAP] = cam
         made = sorted(done.keys() - data.keys(), key=lambda key: key == PRED)
-        return {key: np.asarray(done[key][0]) for key in made}
+        return {key: np.asarray(done[key][0]) for key in made if not key.startswith("cam_")}
 
 
-def write_sheet(predictor: Predictor, datalist: Path, out: Path, taught: int = 2, unseen: int = 4) -> Path:
+def write_sheet(
+    predictor: Predictor,
+    datalist: Path,
+    out: Path,
+    taught: int = 2,
+    unseen: int = 4,
+    modality: str | None = None,
+) -> Path:
     """Draw image, weak or noisy label, every prediction and the truth, one case a row.
 
     The first rows are training cases with weak or noisy labels that name a ``reference``, the others are
@@ -83,15 +99,23 @@ def write_sheet(predictor: Predictor, datalist: Path, out: Path, taught: int = 2
         out: the PNG file to write.
         taught: number of training cases.
         unseen: number of test or validation cases.
+        modality: name of the modality to show, of images that have several; default the first.
 
     Returns:
         ``out``.
+
+    Raises:
+        ValueError: if there is no such modality.
     """
     content, folder = read_datalist(datalist), datalist.parent
     chosen = cases_to_show(content, taught, unseen)
     kinds = {item[SUPERVISION] for where, item in chosen if where == "training"}
     labels = [title for kind, title in LABEL_COLUMNS.items() if kind in kinds]
-    panels = [panels_of(predictor, item, folder, labels) for _, item in chosen]
+    names = content["modalities"]
+    if modality is not None and modality not in names:
+        raise ValueError(f"Expected a modality among {', '.join(names) or 'none'}, got {modality!r}.")
+    channel = names.index(modality) if modality else 0
+    panels = [panels_of(predictor, item, folder, labels, channel) for _, item in chosen]
     titles = list(panels[0])
     figure, axes = plt.subplots(
         len(panels),
@@ -118,7 +142,8 @@ def write_sheet(predictor: Predictor, datalist: Path, out: Path, taught: int = 2
 
 def cases_to_show(content: Mapping[str, Any], taught: int, unseen: int) -> list[tuple[str, dict[str, Any]]]:
     """Training cases with weak or noisy labels and a reference, then test or validation cases, by section."""
-    weak = [item for item in content["training"] if item[SUPERVISION] in LABEL_COLUMNS and REFERENCE in item]
+    kinds = {*LABEL_COLUMNS, Supervision.TAGS.value}
+    weak = [item for item in content["training"] if item[SUPERVISION] in kinds and REFERENCE in item]
     section = "test" if content["test"] else "validation"
     chosen = [("training", item) for item in spaced(weak, taught)]
     return chosen + [(section, item) for item in spaced(content[section], unseen)]
@@ -131,20 +156,23 @@ def spaced(items: Sequence[Any], count: int) -> list[Any]:
 
 
 def panels_of(
-    predictor: Predictor, item: Mapping[str, Any], folder: Path, labels: Sequence[str]
+    predictor: Predictor, item: Mapping[str, Any], folder: Path, labels: Sequence[str], channel: int = 0
 ) -> dict[str, np.ndarray | None]:
     """The slice with the largest object, around that object: each part (H, W) by its column's title.
 
     The columns ``labels`` are None but for that of the item's own kind of supervision.
     """
-    paths = {key: str(folder / item[key]) for key in (IMAGE, LABEL)}
-    load = LoadImage(image_only=True)
-    image, label = np.asarray(load(paths[IMAGE])), np.asarray(load(paths[LABEL])).astype(int)
-    truth = np.asarray(load(str(folder / item[REFERENCE]))).astype(int) if REFERENCE in item else label
+    files = item[IMAGE] if isinstance(item[IMAGE], list) else [item[IMAGE]]
+    paths: dict[str, Any] = {key: str(folder / item[key]) for key in (LABEL, REFERENCE) if key in item}
+    paths[IMAGE] = [str(folder / file) for file in files] if len(files) > 1 else str(folder / files[0])
+    load = LoadImage(image_only=True, ensure_channel_first=True)
+    image = np.asarray(load(paths[IMAGE])[channel])
+    masks = {key: np.asarray(load(paths[key])[0]).astype(int) for key in paths if key != IMAGE}
+    truth = masks[REFERENCE if REFERENCE in masks else LABEL]
     volumes: dict[str, np.ndarray | None] = {"image": image, **dict.fromkeys(labels)}
     if (own := LABEL_COLUMNS.get(item[SUPERVISION], "")) in labels:
-        volumes[own] = label
-    predictions = predictor(paths)
+        volumes[own] = masks[LABEL]
+    predictions = predictor({key: paths[key] for key in (IMAGE, LABEL) if key in paths})
     final = "student" if "teacher" in predictions else "prediction"
     volumes |= {final if key == PRED else key: volume for key, volume in predictions.items()}
     volumes["truth"] = truth
@@ -175,6 +203,8 @@ def draw(axis: Axes, image: np.ndarray, label: np.ndarray | None, title: str) ->
     if label is None:
         black = {"facecolor": "black", "linewidth": 0, "pad": 2}
         axis.text(0.5, 0.04, "none", color="white", ha="center", transform=axis.transAxes, bbox=black)
+    elif title == MAP:
+        axis.imshow(label.T, cmap="inferno", vmin=0, vmax=1, alpha=0.6)
     elif title == MARKS:
         x, y = np.nonzero(label != UNLABELED)
         axis.scatter(x, y, c=label[x, y] % COLORS.N, cmap=COLORS, vmin=0, vmax=COLORS.N - 1, s=6)

@@ -7,7 +7,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-LEAF = {"torch", "monai", "numpy", "scipy", "skimage", "monai_ext.keys"}
+LEAF = {"torch", "monai", "numpy", "scipy", "skimage", "monai_ext.keys", "monai_ext.cams"}
 ALLOWED = {
     "losses": LEAF,
     "networks": LEAF,
@@ -22,6 +22,7 @@ ALLOWED = {
         "scipy",
         "matplotlib",
         "monai_ext.keys",
+        "monai_ext.cams",
         "monai_ext.report",
     },
     "steps": LEAF | {"monai_ext.losses"},

@@ -3,5 +3,13 @@
 from monai_ext.inferers.autocast import AutocastInferer
 from monai_ext.inferers.multi_scale import AveragingInferer, MultiScaleInferer
 from monai_ext.inferers.slices import SliceBatchInferer
+from monai_ext.inferers.two_views import TwoViewInferer, TwoViews
 
-__all__ = ["AutocastInferer", "AveragingInferer", "MultiScaleInferer", "SliceBatchInferer"]
+__all__ = [
+    "AutocastInferer",
+    "AveragingInferer",
+    "MultiScaleInferer",
+    "SliceBatchInferer",
+    "TwoViewInferer",
+    "TwoViews",
+]

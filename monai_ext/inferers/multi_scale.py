@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import chain, combinations, product
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from monai.inferers import Inferer
@@ -33,7 +33,7 @@ class MultiScaleInferer(Inferer):
     Shape:
         - inputs: :math:`(B, M, *S)`, two or three spatial axes.
         - returns: :math:`(B, N, K, *S)` float32, logits of N scales, where the network gives
-          :math:`(B, K, *S)`.
+          :math:`(B, K, *S)`, at any resolution.
 
     Raises:
         ValueError: if there is no scale, a scale is not positive, ``divisor`` is below 1, or the input has
@@ -66,13 +66,11 @@ class MultiScaleInferer(Inferer):
         """Logits (B, K, *S) of one scale, at the image's size."""
         if image.ndim not in LINEAR:
             raise ValueError(f"Expected images (B, M, *S) of two or three axes S, got {tuple(image.shape)}.")
-        if scale == 1:
-            return self.base(image, network, *args, **kwargs)
-        size = list(image.shape[2:])
-        wanted = [self.rounded(n * scale) for n in size]
-        mode = LINEAR[image.ndim]
-        logits = self.base(interpolate(image, wanted, mode=mode), network, *args, **kwargs)
-        return interpolate(logits, size, mode=mode)
+        size, mode = list(image.shape[2:]), LINEAR[image.ndim]
+        if scale != 1:
+            image = interpolate(image, [self.rounded(n * scale) for n in size], mode=mode)
+        logits = self.base(image, network, *args, **kwargs)
+        return logits if list(logits.shape[2:]) == size else interpolate(logits, size, mode=mode)
 
     def rounded(self, size: float) -> int:
         """The nearest multiple of the divisor that is not 0."""
@@ -80,13 +78,16 @@ class MultiScaleInferer(Inferer):
 
 
 class AveragingInferer(Inferer):
-    r"""The mean of a network's probabilities over image sizes and flips, as logits.
+    r"""The mean of a network's predictions over image sizes and flips.
 
     .. math:: z = \log \frac{1}{|T|} \sum_{t \in T} t^{-1}\big(\mathrm{softmax}(f(t(x)))\big)
+        \quad\text{or}\quad z = \frac{1}{|T|} \sum_{t \in T} t^{-1}(f(t(x)))
 
-    with :math:`f` the network and :math:`T` every scale combined with every subset of the flips.
-    :math:`\mathrm{softmax}(z)` is the mean itself, but for a floor of 1e-7 that keeps :math:`z` finite. As
-    certain as a single pass where the views agree, less certain where they do not.
+    with :math:`f` the network and :math:`T` every scale combined with every subset of the flips. The first is
+    the mean of probabilities, as logits: :math:`\mathrm{softmax}(z)` is the mean itself, but for a floor of
+    1e-7 that keeps :math:`z` finite; as certain as a single pass where the views agree, less certain where
+    they do not. The second is the mean of what the network gives, for networks whose channels are not the
+    classes of one softmax.
 
     Args:
         scales: factors of size, as in ``MultiScaleInferer``.
@@ -94,13 +95,15 @@ class AveragingInferer(Inferer):
             :math:`2^n` passes a scale.
         divisor: what sizes must be multiples of, unless the scale is 1.
         autocast: whether to run in bfloat16; None: where the device computes in it by itself.
+        average: "probs" or "logits".
 
     Shape:
         - inputs: :math:`(B, M, *S)`, two or three spatial axes.
-        - returns: :math:`(B, K, *S)` float32, where the network gives :math:`(B, K, *S)`.
+        - returns: :math:`(B, K, *S)` float32, where the network gives :math:`(B, K, *S)`, at any resolution.
 
     Raises:
-        ValueError: as ``MultiScaleInferer``, or if an axis is negative or named twice.
+        ValueError: as ``MultiScaleInferer``, if an axis is negative or named twice, or ``average`` is
+            unknown.
 
     Differs from the source: the mean of probabilities instead of logits.
 
@@ -115,18 +118,25 @@ class AveragingInferer(Inferer):
         flip_axes: Sequence[int] = (),
         divisor: int = 16,
         autocast: bool | None = None,
+        average: Literal["probs", "logits"] = "probs",
     ) -> None:
         super().__init__()
+        if average not in ("probs", "logits"):
+            raise ValueError(f"Expected average probs or logits, got {average!r}.")
         if min(flip_axes, default=0) < 0 or len(set(flip_axes)) < len(flip_axes):
             raise ValueError(f"Expected flip_axes >= 0, each once, got {list(flip_axes)}.")
+        self.average = average
         self.views = MultiScaleInferer(scales, divisor, autocast)
         subsets = chain.from_iterable(combinations(flip_axes, n) for n in range(len(flip_axes) + 1))
         self.flips = [[axis + 2 for axis in subset] for subset in subsets]
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        probs = (
-            self.views.at_scale(inputs.flip(axes), scale, network, *args, **kwargs).softmax(dim=1).flip(axes)
+        logits = (
+            self.views.at_scale(inputs.flip(axes), scale, network, *args, **kwargs).flip(axes)
             for axes, scale in product(self.flips, self.views.scales)
         )
-        mean = reduce(torch.add, probs) / (len(self.flips) * len(self.views.scales))
+        views = len(self.flips) * len(self.views.scales)
+        if self.average == "logits":
+            return reduce(torch.add, logits) / views
+        mean = reduce(torch.add, (z.softmax(dim=1) for z in logits)) / views
         return mean.clamp_min(1e-7).log()

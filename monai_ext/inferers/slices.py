@@ -19,18 +19,22 @@ class SliceBatchInferer(Inferer):
     Args:
         batch_size: slices per forward pass, over all volumes of the batch.
         autocast: whether to run in bfloat16; None: where the device computes in it by itself.
+        slice_inferer: how a batch of slices is given to the network, such as ``AveragingInferer``; default
+            ``AutocastInferer(autocast)``.
 
     Shape:
         - inputs: :math:`(B, M, H, W, D)`.
         - returns: :math:`(B, *C, H, W, D)` float32, where the network gives :math:`(N, *C, H, W)`.
     """
 
-    def __init__(self, batch_size: int = 16, autocast: bool | None = None) -> None:
+    def __init__(
+        self, batch_size: int = 16, autocast: bool | None = None, slice_inferer: Inferer | None = None
+    ) -> None:
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"Expected batch_size >= 1, got {batch_size}.")
         self.batch_size = batch_size
-        self.slice_inferer = AutocastInferer(autocast)
+        self.slice_inferer = slice_inferer or AutocastInferer(autocast)
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         if inputs.ndim != 5:

@@ -1,6 +1,7 @@
 """Losses that read the labels people really have: a few voxels, noisy masks, or none."""
 
 from monai_ext.losses.co_teaching import CoTeachingLoss
+from monai_ext.losses.cross_modality_equivariance import CrossModalityEquivarianceLoss
 from monai_ext.losses.divergence import KLDivergenceLoss, ShannonEntropyLoss
 from monai_ext.losses.generalized_cross_entropy import GeneralizedCrossEntropyLoss
 from monai_ext.losses.mixed_pseudo_labels import MixedPseudoLabelLoss
@@ -10,6 +11,7 @@ from monai_ext.losses.partial_labels import PartialCrossEntropyLoss
 
 __all__ = [
     "CoTeachingLoss",
+    "CrossModalityEquivarianceLoss",
     "GeneralizedCrossEntropyLoss",
     "KLDivergenceLoss",
     "MixedPseudoLabelLoss",

@@ -2,14 +2,26 @@
 
 from monai_ext.transforms.batch_augmentation import BatchAugmentation
 from monai_ext.transforms.branches import SplitBranchesd
+from monai_ext.transforms.cam_to_mask import FuseModalityMapsd, MapToPseudoLabeld, MaskInOriginalSpaced
 from monai_ext.transforms.label_correction import CorrectLabels
 from monai_ext.transforms.label_resize import ResizeLabelSlicesd
+from monai_ext.transforms.modalities import ArrangeModalitiesd, ScaleForegroundIntensityd
 from monai_ext.transforms.original_space import ClassesInOriginalSpaced
+from monai_ext.transforms.random_walk import RandomWalkd
+from monai_ext.transforms.spatial_views import RandomSpatialView, SpatialView
 
 __all__ = [
+    "ArrangeModalitiesd",
     "BatchAugmentation",
     "ClassesInOriginalSpaced",
     "CorrectLabels",
+    "FuseModalityMapsd",
+    "MapToPseudoLabeld",
+    "MaskInOriginalSpaced",
+    "RandomSpatialView",
+    "RandomWalkd",
     "ResizeLabelSlicesd",
+    "ScaleForegroundIntensityd",
+    "SpatialView",
     "SplitBranchesd",
 ]

@@ -6,7 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monai_ext.data.batch_loader import BatchLoader, labels_with_supervision, shares_of_batch
+from monai_ext.data.batch_loader import (
+    BatchLoader,
+    image_and_tags,
+    labels_with_supervision,
+    shares_of_batch,
+)
 from monai_ext.data.device_cache import DeviceCache
 from monai_ext.keys import IMAGE, LABEL, SUPERVISION, TAGS, Supervision
 
@@ -206,3 +211,18 @@ def test_the_target_holds_label_and_supervision():
     assert image.dtype == torch.float64 and torch.equal(image, batch[IMAGE].double())
     assert target.keys() == {LABEL, SUPERVISION}
     assert all(torch.equal(target[key], batch[key]) and target[key].dtype == torch.int64 for key in target)
+
+
+def test_the_target_may_be_the_tags():
+    batch = next(iter(BatchLoader(tagged((0, 1), (1, 0), full=1), 3)))
+    image, tags = image_and_tags(batch, "cpu", non_blocking=True, dtype=torch.float64)
+    assert image.dtype == torch.float64 and torch.equal(image, batch[IMAGE].double())
+    assert tags.dtype == torch.int64 and torch.equal(tags, batch[TAGS])
+    known = {0: [0, 1], 1: [1, 0], 2: [255, 255]}
+    assert tags.tolist() == [known[int(entry)] for entry in image.flatten()]
+
+
+def test_tags_of_volumes_stay_lists_of_their_slices():
+    batch = {IMAGE: torch.rand(1, 2, 4, 4, 3), TAGS: torch.tensor([[[0, 1, 255]]])}
+    image, tags = image_and_tags(batch)
+    assert torch.equal(image, batch[IMAGE]) and tags.tolist() == [[[0, 1, 255]]]

@@ -174,6 +174,45 @@ def test_certainty_stays_finite():
     torch.testing.assert_close(averaged.softmax(dim=1), image.softmax(dim=1))
 
 
+@SPACES
+def test_the_average_of_logits_is_their_mean_by_hand(space):
+    net, image = conv(len(space), 3), torch.rand(2, 2, *space)
+    averaged = AveragingInferer(SCALES, (0, 1), 8, autocast=False, average="logits")(image, net)
+    views = []
+    for axes in ([], [2], [3], [2, 3]):
+        logits = MultiScaleInferer(SCALES, 8, autocast=False)(image.flip(axes), net)
+        views += [z.flip(axes) for z in logits.unbind(dim=1)]
+    torch.testing.assert_close(averaged, torch.stack(views).mean(dim=0))
+
+
+def test_one_view_averaged_by_logits_is_what_the_network_gives():
+    net, image = conv(2, 3), torch.rand(1, 2, 16, 16)
+    averaged = AveragingInferer(autocast=False, average="logits")(image, net)
+    torch.testing.assert_close(averaged, net(image))
+
+
+@SPACES
+@pytest.mark.parametrize("scale", [1, 0.5])
+def test_maps_of_a_lower_resolution_come_back_at_the_size_of_the_image(space, scale):
+    net = (nn.AvgPool2d, nn.AvgPool3d)[len(space) - 2](2)
+    image = torch.rand(1, 2, *space)
+    logits = MultiScaleInferer([scale], 1, autocast=False)(image, net)[0, 0]
+    spy = Spy()
+    MultiScaleInferer([scale], 1, autocast=False)(image, spy)
+    factors = [2 / scale] * len(space)
+    for modality in range(2):
+        expected = zoom(net(spy.image)[0, modality].numpy(), factors, order=1, mode="nearest", grid_mode=True)
+        np.testing.assert_allclose(logits[modality].numpy(), expected, atol=1e-5)
+
+
+def test_maps_of_a_lower_resolution_are_averaged_at_the_size_of_the_image():
+    image = torch.rand(1, 2, 16, 24)
+    averaged = AveragingInferer((0.5, 1), (0, 1), 8, autocast=False, average="logits")(image, nn.AvgPool2d(4))
+    assert averaged.shape == image.shape
+    one = AveragingInferer(flip_axes=(0, 1), autocast=False, average="logits")(image, nn.AvgPool2d(4))
+    torch.testing.assert_close(one, MultiScaleInferer([1], autocast=False)(image, nn.AvgPool2d(4))[:, 0])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -193,6 +232,11 @@ def test_says_which_argument_is_wrong(kind, arguments, message):
 def test_says_which_axes_are_wrong(axes):
     with pytest.raises(ValueError, match=r"flip_axes >= 0, each once, got \["):
         AveragingInferer(flip_axes=axes)
+
+
+def test_says_which_averages_there_are():
+    with pytest.raises(ValueError, match="average probs or logits, got 'median'"):
+        AveragingInferer(average="median")
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (1, 1, 4, 4, 4, 4)])

@@ -4,7 +4,7 @@ from monai.data import MetaTensor
 from monai.inferers import SliceInferer
 from torch import nn
 
-from monai_ext.inferers.slices import SliceBatchInferer
+from monai_ext.inferers import AveragingInferer, SliceBatchInferer
 
 
 class Two(nn.Module):
@@ -73,6 +73,22 @@ def test_a_tensor_with_metadata_gives_plain_float32(net, autocast):
     logits = SliceBatchInferer(4, autocast)(MetaTensor(image), net)
     assert type(logits) is torch.Tensor and logits.dtype == torch.float32
     torch.testing.assert_close(logits, slice_by_slice(image, net), atol=0.02, rtol=0.02)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("batch_size", [3, 50])
+def test_slices_are_given_to_the_network_by_the_inferer_for_slices(net, batch_size):
+    image, averaging = volumes(), AveragingInferer((1, 1.5), (0,), 2, autocast=False, average="logits")
+    logits = SliceBatchInferer(batch_size, slice_inferer=averaging)(image, net)
+    expected = [averaging(image[..., z], net) for z in range(image.shape[-1])]
+    torch.testing.assert_close(logits, torch.stack(expected, dim=-1))
+
+
+@torch.no_grad()
+def test_maps_of_a_lower_resolution_keep_it_without_an_inferer_for_slices():
+    maps = SliceBatchInferer(4, autocast=False)(volumes(), nn.AvgPool2d(2))
+    assert maps.shape == (2, 2, 3, 2, 7)
+    torch.testing.assert_close(maps, slice_by_slice(volumes(), nn.AvgPool2d(2)))
 
 
 def test_says_that_volumes_are_expected(net):

@@ -1,0 +1,66 @@
+"""Class activation maps: what losses, networks, inferers and transforms must compute in the same way.
+
+A network's score maps are (B, M K, H, W): for each of M modalities, K = 2 classes, background and object.
+"""
+
+import math
+
+from torch import Tensor
+
+EPSILON = 1e-8
+CLASSES = 2
+"""Of the score maps of one modality: background and object."""
+
+
+def by_modality(maps: Tensor) -> Tensor:
+    """Score maps (B, M K, *S) as (B, M, K, *S)."""
+    return maps.unflatten(1, (-1, CLASSES))
+
+
+def pool_scores(maps: Tensor, share: float) -> Tensor:
+    r"""Class scores: the mean of the highest values of each map.
+
+    .. math:: s = \frac{1}{|P|} \sum_{p \in P} M_p, \quad P = \text{the } \lceil \alpha H W \rceil \text{
+        positions with the highest } M_p
+
+    With :math:`\alpha = 1` it is global average pooling, and the map explains the score completely.
+
+    Args:
+        maps: score maps (*N, H, W).
+        share: :math:`\alpha`, in (0, 1].
+
+    Returns:
+        Scores (*N).
+    """
+    values = maps.flatten(-2)
+    if share == 1:
+        return values.mean(dim=-1)
+    count = math.ceil(share * values.shape[-1])
+    return values.topk(count, dim=-1).values.mean(dim=-1)
+
+
+def activation(maps: Tensor) -> Tensor:
+    """Class activation maps (B, M, H, W) >= 0 of the object, from score maps (B, M K, H, W)."""
+    return by_modality(maps)[:, :, 1].relu()
+
+
+def scale_to_unit_range(cam: Tensor) -> Tensor:
+    r"""Every map scaled to [0, 1] for itself; a constant map becomes 0.
+
+    .. math:: \hat c = \frac{\max(0, c - \min c - \epsilon)}{\max c - \min c + \epsilon}
+
+    Args:
+        cam: maps (*N, H, W) >= 0.
+    """
+    low, high = cam.amin(dim=(-2, -1), keepdim=True), cam.amax(dim=(-2, -1), keepdim=True)
+    return (cam - low - EPSILON).relu() / (high - low + EPSILON)
+
+
+def scale_to_unit_norm(cam: Tensor) -> Tensor:
+    r"""Every map divided by its Frobenius norm, :math:`c / \max(\lVert c \rVert_F, \epsilon)`; 0 stays 0.
+
+    Args:
+        cam: maps (*N, H, W).
+    """
+    norm = cam.flatten(-2).norm(dim=-1)[..., None, None]
+    return cam / norm.clamp_min(EPSILON)

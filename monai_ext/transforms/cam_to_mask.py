@@ -1,0 +1,223 @@
+"""From score maps of several modalities to one map of the object, and from that to a mask."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
+from typing import Literal
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import (
+    AsDiscreted,
+    Compose,
+    CopyItemsd,
+    Invertd,
+    InvertibleTransform,
+    KeepLargestConnectedComponentd,
+    MapTransform,
+)
+from monai.utils import ensure_tuple
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from monai_ext.cams import EPSILON, activation, by_modality, pool_scores, scale_to_unit_range
+from monai_ext.keys import IMAGE, TAGS, UNLABELED
+
+CAM, MAP = "cam_", "_map"
+"""What stands before the name of a modality whose map it is, and behind the key of a map."""
+
+Fusion = Literal["mean", "max", "confidence"]
+
+
+def fuse_modalities(
+    maps: Tensor,
+    present: Tensor,
+    fusion: Fusion = "mean",
+    scale_by: Literal["volume", "slice"] = "volume",
+    pool_share: float = 0.04,
+    tag_threshold: float = 0.0,
+    weights: Sequence[float] | None = None,
+) -> Tensor:
+    r"""One map of the object from the score maps of all modalities.
+
+    .. math:: u = [\bar p > t] \; \sum_m w_m \hat c_m, \qquad \bar p = \tfrac{1}{|M|} \sum_m p_m
+
+    with :math:`\hat c_m` the activation map of modality m, divided by its maximum in the volume, or scaled to
+    [0, 1] in each slice for itself, :math:`p_m` the probability of the tag by the slice's pooled scores, and
+    :math:`w_m` equal weights ("mean") or weights in proportion to :math:`p_m` ("confidence"); "max" takes the
+    largest of the maps instead of a sum. A slice whose mean probability is at most t is empty.
+
+    With ``weights``, these are the :math:`w_m` of "mean"; where the modalities at hand have none, they are
+    equal.
+
+    Args:
+        maps: score maps (N, M K, h, w) of N slices.
+        present: (M,) bool, whether there is an image of the modality; the others take no part.
+        fusion: how maps become one.
+        scale_by: "volume", so that a slice without the object stays dark beside one with it, or "slice", as
+            published, where t must keep empty slices empty.
+        pool_share: as in the loss.
+        tag_threshold: t.
+        weights: M numbers >= 0, or None for equal ones.
+
+    Returns:
+        (N, h, w) in [0, 1].
+    """
+    maps = by_modality(maps)[:, present].flatten(1, 2)
+    probs = pool_scores(by_modality(maps), pool_share).softmax(dim=2)[:, :, 1]
+    cams = activation(maps)
+    if scale_by == "slice":
+        cams = scale_to_unit_range(cams)
+    else:
+        cams = cams / cams.amax(dim=(0, 2, 3), keepdim=True).clamp_min(EPSILON)
+    if fusion == "max":
+        fused = cams.amax(dim=1)
+    else:
+        shares = probs if fusion == "confidence" else torch.ones_like(probs)
+        if weights is not None and (chosen := torch.tensor(weights, device=maps.device)[present]).any():
+            shares = shares * chosen
+        shares = shares / shares.sum(dim=1, keepdim=True).clamp_min(EPSILON)
+        fused = (cams * shares[:, :, None, None]).sum(dim=1)
+    return fused * (probs.mean(dim=1) > tag_threshold)[:, None, None]
+
+
+class FuseModalityMapsd(MapTransform):
+    """Fuse the score maps of a volume, see ``fuse_modalities``, and bring them to the size of its image.
+
+    A modality counts as missing if its channel of the image is constant. Not random, not invertible.
+
+    Args:
+        keys: keys of score maps (M K, h, w, D); they become maps (1, H, W, D) in [0, 1], float32, each a
+            ``MetaTensor``, because MONAI's ``Invertd`` passes over plain tensors.
+        modalities: names of the M modalities. The map of each alone is stored too, as ``cam_NAME``; it is 0
+            for a missing one. None: only the fused map.
+        fusion: "mean", "max" or "confidence".
+        scale_by: "volume" or "slice".
+        pool_share: as in the loss.
+        tag_threshold: probability of the tag above which a slice can have an object.
+        weights: of the modalities, M numbers >= 0; None: equal.
+        image_key: key of the image (M, H, W, D) that the network saw.
+
+    Raises:
+        ValueError: if ``fusion`` or ``scale_by`` is another word, or no modality has an image.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        modalities: Sequence[str] | None = None,
+        fusion: Fusion = "mean",
+        scale_by: Literal["volume", "slice"] = "volume",
+        pool_share: float = 0.04,
+        tag_threshold: float = 0.0,
+        weights: Sequence[float] | None = None,
+        image_key: str = IMAGE,
+    ) -> None:
+        super().__init__(keys)
+        if fusion not in ("mean", "max", "confidence"):
+            raise ValueError(f"Expected fusion mean, max or confidence, got {fusion!r}.")
+        if scale_by not in ("volume", "slice"):
+            raise ValueError(f"Expected scale_by volume or slice, got {scale_by!r}.")
+        self.modalities = list(modalities or ())
+        self.fuse = partial(
+            fuse_modalities,
+            fusion=fusion,
+            scale_by=scale_by,
+            pool_share=pool_share,
+            tag_threshold=tag_threshold,
+            weights=None if weights is None else [float(w) for w in weights],
+        )
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        result = dict(data)
+        image = result[self.image_key]
+        channels = plain(image).flatten(1)
+        present = (channels.amax(dim=1) > channels.amin(dim=1)).cpu()
+        if not present.any():
+            raise ValueError("Expected an image of at least one modality, got constant channels only.")
+        size = (int(image.shape[1]), int(image.shape[2]))
+        for key in self.key_iterator(result):
+            maps = plain(result[key]).movedim(-1, 0).float()
+            result[key] = self.map_of(maps, present, size)
+            for number, name in enumerate(self.modalities):
+                alone = torch.arange(len(present)) == number
+                cam = self.map_of(maps, alone, size)
+                result[f"{CAM}{name}"] = cam * bool(present[number])
+        return result
+
+    def map_of(self, maps: Tensor, chosen: Tensor, size: tuple[int, int]) -> Tensor:
+        """Map (1, H, W, D) of some modalities."""
+        fused = self.fuse(maps, chosen.to(maps.device))
+        larger = interpolate(fused[:, None], size, mode="bilinear", align_corners=False)
+        return MetaTensor(larger.movedim(0, -1))
+
+
+class MaskInOriginalSpaced(Compose):
+    """Inverse of the image's preprocessing, which interpolates the map, then threshold and largest component.
+
+    MONAI's ``Invertd``, ``AsDiscreted`` and ``KeepLargestConnectedComponentd``. The map on the grid of the
+    image file stays under the key with ``_map`` behind it. Not random, not invertible.
+
+    Args:
+        keys: keys of maps (1, *S) in [0, 1], as ``FuseModalityMapsd`` makes them; they become masks (1, *S0)
+            of 0 and 1 on the grid of the image file.
+        preprocessing: the invertible transforms that made the network's image, applied to ``image``.
+        threshold: a voxel of this value or above belongs to the object.
+        largest_component: keep the largest connected part of the mask only.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        preprocessing: InvertibleTransform,
+        threshold: float,
+        largest_component: bool = True,
+    ) -> None:
+        keys = list(ensure_tuple(keys))
+        steps: list[MapTransform] = [
+            Invertd(keys, preprocessing, orig_keys=IMAGE, nearest_interp=False),
+            CopyItemsd(keys, names=[f"{key}{MAP}" for key in keys]),
+            AsDiscreted(keys, threshold=threshold),
+        ]
+        super().__init__(steps + [KeepLargestConnectedComponentd(keys)] * largest_component)
+
+
+class MapToPseudoLabeld(MapTransform):
+    """Make labels to learn from out of a map and the tags of its slices, with 255 where the map is undecided.
+
+    In slices with the tag, voxels above ``high`` become 1, those below ``low`` 0 and those between 255.
+    Slices without it become 0, slices of unknown tag (255) are 255 wherever the map is not below ``low``. Not
+    random, not invertible.
+
+    Args:
+        keys: keys of maps (1, *S0) in [0, 1]; they become label maps (1, *S0).
+        low: in [0, high].
+        high: in [low, 1].
+        tags_key: key of the tags (1, D), D being the last axis.
+
+    Raises:
+        ValueError: if the thresholds are not as described.
+    """
+
+    def __init__(self, keys: KeysCollection, low: float, high: float, tags_key: str = TAGS) -> None:
+        super().__init__(keys)
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"Expected 0 <= low <= high <= 1, got {low} and {high}.")
+        self.low, self.high = low, high
+        self.tags_key = tags_key
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            cam = result[key]
+            tags = torch.as_tensor(result[self.tags_key]).to(cam.device)[0]
+            label = torch.where(cam < self.low, 0.0, float(UNLABELED))
+            label = torch.where((cam > self.high) & (tags == 1), 1.0, label)
+            result[key] = torch.where(tags == 0, 0.0, label)
+        return result
+
+
+def plain(data: Tensor) -> Tensor:
+    """The tensor without MONAI's metadata."""
+    return data.as_tensor() if isinstance(data, MetaTensor) else data
