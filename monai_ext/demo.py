@@ -7,14 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from monai_ext.data.datalist import read_datalist
-from monai_ext.data.phantom_files import write_heart_phantoms, write_thorax_phantoms
+from monai_ext.data.phantom_files import write_brain_phantoms, write_heart_phantoms, write_thorax_phantoms
 from monai_ext.data.preparation import DATALIST, SPLIT_FILE
 from monai_ext.report import Predictor, write_sheet
 
@@ -31,19 +31,30 @@ class Demo:
     Attributes:
         phantoms: writes a phantom data set in the raw layout of ``prepare``'s data set.
         prepare: script that makes the datalist, and its options.
+        mix_ins: configurations that training, evaluation and inference all need for these data.
+        modality: the one that the picture shows, of images that have several.
     """
 
     phantoms: Callable[[Path], Path]
     prepare: tuple[str, ...]
+    mix_ins: tuple[str, ...] = ()
+    modality: str | None = None
 
 
 DEMOS = {
+    "brats_weak_cam_segmentation": Demo(
+        partial(write_brain_phantoms, modalities=("t1", "flair")),
+        ("datasets/brats/prepare.py", "--modalities", "t1,flair", "--seed", "0"),
+        mix_ins=("phantoms",),
+        modality="flair",
+    ),
     "lv_mixed_supervision_segmentation": Demo(
         write_heart_phantoms, ("datasets/acdc/prepare.py", "--full", "3", "--seed", "0")
     ),
     "noisy_label_segmentation": Demo(
         write_thorax_phantoms,
         ("datasets/segthor/prepare.py", "--full", "0", "--noise", "symmetric", "--seed", "0"),
+        mix_ins=("ct",),
     ),
 }
 
@@ -78,17 +89,16 @@ def run_demo(bundle: str, data: Path | None, out: Path) -> Path:
         options += ["--split", "70/10/20"]
     python([str(REPOSITORY / script), "--raw", str(raw), "--out", str(prepared), *options], root)
     say("3/5 training")
-    python(bundle_command("run", files("train", "demo"), dataset_dir=prepared), root)
+    training = ("train", *demo.mix_ins, "demo")
+    python(bundle_command("run", files(*training), dataset_dir=prepared), root)
     say("4/5 evaluation and export")
-    python(bundle_command("run", files("train", "demo", "evaluate"), dataset_dir=prepared), root)
-    changed = yaml.safe_load((root / "configs" / "demo.yaml").read_text(encoding="utf-8"))
-    both = {key: value for key, value in changed.items() if "::" not in key}  # of training and inference
+    python(bundle_command("run", files(*training, "evaluate"), dataset_dir=prepared), root)
     places = {"filepath": root / "models" / "model.ts", "ckpt_file": root / "models" / "model.pt"}
     named = {"net_id": "network_def", "meta_file": "configs/metadata.json"}
-    python(bundle_command("ckpt_export", "configs/inference.yaml", **named, **places, **both), root)
+    python(bundle_command("ckpt_export", files("inference", *demo.mix_ins), **named, **places), root)
     say("5/5 picture")
-    predictor = Predictor(root, prepared, overrides=both)
-    picture = write_sheet(predictor, prepared / DATALIST, out / "sheet.png")
+    predictor = Predictor(root, prepared, mix_ins=demo.mix_ins)
+    picture = write_sheet(predictor, prepared / DATALIST, out / "sheet.png", modality=demo.modality)
     tell(root, picture, read_datalist(prepared / DATALIST))
     return picture
 

@@ -93,7 +93,7 @@ def test_rows_that_carry_the_claim_have_three_seeds():
 
 
 def test_says_which_benchmarks_and_tiers_there_are():
-    with pytest.raises(ValueError, match=r"benchmark among \['lv'.*\], got 'brain'"):
+    with pytest.raises(ValueError, match=r"benchmark among \['cam', 'lv'.*\], got 'brain'"):
         jobs.read_jobs("brain", "cpu")
     with pytest.raises(ValueError, match=r"tier among \['cpu', 'full'\], got 'tiny'"):
         jobs.read_jobs("lv", "tiny")

@@ -2,8 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
-from monai_ext.demo import bundle_command, files, make_room, run_demo, tell
+from monai_ext.demo import DEMOS, REPOSITORY, bundle_command, files, make_room, run_demo, tell
 
 
 def refused(data, out):
@@ -13,8 +14,12 @@ def refused(data, out):
 
 
 def test_an_unknown_bundle_is_named(tmp_path):
-    with pytest.raises(SystemExit, match=r"bundle among lv_mixed_supervision_segmentation.*, got 'brain'"):
+    with pytest.raises(SystemExit, match=r"bundle among .*lv_mixed_supervision_segmentation.*, got 'brain'"):
         run_demo("brain", None, tmp_path)
+
+
+def test_every_bundle_has_a_demo():
+    assert set(DEMOS) == {folder.parent.name for folder in (REPOSITORY / "bundles").glob("*/configs")}
 
 
 def test_only_an_earlier_demo_is_replaced(tmp_path):
@@ -45,6 +50,15 @@ def test_commands_are_those_of_monai():
     words = bundle_command("run", files("train", "demo"), dataset_dir=Path("/data"))
     config = "['configs/train.yaml', 'configs/demo.yaml']"
     assert words == ["-m", "monai.bundle", "run", "--config_file", config, "--dataset_dir", "/data"]
+
+
+@pytest.mark.parametrize("bundle", DEMOS)
+@pytest.mark.parametrize("config", ["train", "inference"])
+def test_mix_ins_of_a_demo_override_what_training_and_inference_have(bundle, config):
+    configs = REPOSITORY / "bundles" / bundle / "configs"
+    known = yaml.safe_load((configs / f"{config}.yaml").read_text(encoding="utf-8"))
+    for name in DEMOS[bundle].mix_ins:
+        assert yaml.safe_load((configs / f"{name}.yaml").read_text(encoding="utf-8")).keys() <= known.keys()
 
 
 SCORES = {"unit": "mm", "mean": {"dice": 0.9, "hd95": 2.0}}

@@ -37,15 +37,33 @@ def make_datalist(tmp_path):
 
 
 @pytest.fixture
+def tagged_datalist(tmp_path):
+    """Writes cases of two modalities, one for training without a label and one for the test."""
+    arrays = {"t1": TRUTH + 1, "flair": 5 * TRUTH + 1, "truth": TRUTH}
+    for name, array in arrays.items():
+        nib.save(nib.Nifti1Image(array.astype(np.int16), np.eye(4)), tmp_path / f"{name}.nii.gz")
+    item = {"image": ["t1.nii.gz", "flair.nii.gz"], "tags": [[0, 1, 0]]}
+    taught = {"supervision": "tags", "case": "taught", "patient": "p", "reference": "truth.nii.gz"}
+    new = {"supervision": "full", "case": "new", "patient": "q", "label": "truth.nii.gz"}
+    return write_datalist(
+        tmp_path / "datalist.json",
+        name="toy",
+        labels={0: "background", 1: "tumor"},
+        modalities=["t1", "flair"],
+        training=[{**item, **taught}],
+        test=[{**item, **new}],
+    )
+
+
+@pytest.fixture
 def sheet(tmp_path, monkeypatch):
-    """Draws a sheet of empty predictions and returns the figure and its axes, one row a case."""
+    """Draws a sheet of predictions, by default empty, and returns the figure and its axes, one row a case."""
     drawn = []
     monkeypatch.setattr(plt, "close", drawn.append)
 
-    def draw(datalist, keys=("pred",), **options):
-        write_sheet(
-            lambda item: dict.fromkeys(keys, 0 * TRUTH), datalist, tmp_path / "a" / "sheet.png", **options
-        )
+    def draw(datalist, keys=("pred",), predictor=None, **options):
+        predictor = predictor or (lambda item: dict.fromkeys(keys, 0 * TRUTH))
+        write_sheet(predictor, datalist, tmp_path / "a" / "sheet.png", **options)
         rows = 1 if options.get("taught") == 0 else 2
         return drawn[0], np.array(drawn[0].axes).reshape(rows, -1)
 
@@ -90,6 +108,42 @@ def test_the_legend_names_the_classes_that_are_drawn_in_their_colors(make_datali
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == named
     assert legend.get_patches()[-1].get_facecolor() == COLORS(1)
+
+
+def test_a_case_of_tags_is_shown_with_its_reference_and_no_label(tagged_datalist, sheet):
+    asked = []
+
+    def predictor(item):
+        asked.append(item)
+        return {"pred": 0 * TRUTH}
+
+    _, axes = sheet(tagged_datalist, predictor=predictor)
+    assert titles(axes) == ["image", "prediction", "truth"]
+    assert [row[0].get_ylabel() for row in axes] == ["taught\ntraining case", "new\ntest case"]
+    assert "label" not in asked[0] and "reference" not in asked[0] and len(asked[0]["image"]) == 2
+    assert (axes[0, 2].images[1].get_array() == 1).sum() == TRUTH.sum()
+
+
+@pytest.mark.parametrize(("modality", "brightest"), [(None, 2), ("t1", 2), ("flair", 6)])
+def test_one_modality_is_shown(tagged_datalist, sheet, modality, brightest):
+    _, axes = sheet(tagged_datalist, modality=modality)
+    assert [row[0].images[0].get_array().max() for row in axes] == [brightest, brightest]
+
+
+def test_a_modality_that_is_not_there_is_named(tagged_datalist, make_datalist, sheet):
+    with pytest.raises(ValueError, match=r"Expected a modality among t1, flair, got 't2'\."):
+        sheet(tagged_datalist, modality="t2")
+    with pytest.raises(ValueError, match=r"Expected a modality among none, got 'flair'\."):
+        sheet(make_datalist(), modality="flair")
+
+
+def test_a_map_is_a_color_scale_from_0_to_1(tagged_datalist, sheet):
+    cam = np.where(TRUTH, 0.7, 0.1)
+    _, axes = sheet(tagged_datalist, predictor=lambda item: {"map": cam, "pred": TRUTH})
+    assert titles(axes) == ["image", "map", "prediction", "truth"]
+    _, overlay = axes[0, 1].images
+    assert overlay.get_clim() == (0, 1) and overlay.get_cmap().name == "inferno"
+    assert set(np.unique(overlay.get_array())) == {0.1, 0.7}
 
 
 def test_the_view_is_a_square_around_the_object_within_the_image():

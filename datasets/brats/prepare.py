@@ -16,6 +16,7 @@ from monai_ext.data import preparation as prep
 from monai_ext.data import prepare_command as command
 from monai_ext.data.datalist import dataset_name
 from monai_ext.data.image_files import Volume
+from monai_ext.data.modalities import BRATS_2023
 from monai_ext.data.scan_files import MASK, find_files, list_cases
 from monai_ext.data.splits import assign_patients
 from monai_ext.data.tag_preparation import prepare_with_tags, tag_options
@@ -24,7 +25,7 @@ from monai_ext.keys import Supervision
 MODALITIES = ("t1", "t1ce", "t2", "flair")
 SUFFIXES = {
     "_": {name: name for name in (*MODALITIES, MASK)},  # 2018 to 2021
-    "-": {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair", "seg": MASK},  # from 2023 on
+    "-": {**BRATS_2023, MASK: MASK},  # from 2023 on
 }
 TREE = "CASE_{t1,t1ce,t2,flair,seg}.nii.gz or CASE-{t1n,t1c,t2w,t2f,seg}.nii.gz"
 NECROSIS, EDEMA, ENHANCING = 1, 2, (3, 4)  # 4 until 2021, 3 from 2023 on

@@ -7,13 +7,16 @@ from typing import Any
 from monai_ext.data.image_files import channels_in_header
 from monai_ext.keys import CASE, IMAGE, MODALITIES
 
+BRATS_2023 = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair"}
+"""What BraTS calls the files of modalities from 2023 on, and what it called them before."""
+
 
 def find_cases(place: str | Path, modalities: Sequence[str]) -> list[dict[str, Any]]:
     """The cases at a place, with the files of those modalities that each has, as items for inference.
 
-    A file is called ``NAME_<modality>`` or ``NAME-<modality>``, with ``.nii.gz`` or ``.nii``; one that holds
-    all modalities as channels, in their order, has a name of its own. Segmentations (``NAME_seg``) are passed
-    over, and so is what a case has beside ``modalities``.
+    A file is called ``NAME_<modality>`` or ``NAME-<modality>``, with ``.nii.gz`` or ``.nii``; names of
+    ``BRATS_2023`` count as well. A file that holds all modalities as channels, in their order, has a name of
+    its own. Segmentations (``NAME_seg``) are passed over, and so is what a case has beside ``modalities``.
 
     Args:
         place: a file, a folder of files of one or several cases, or a folder of such folders.
@@ -58,16 +61,21 @@ def find_cases(place: str | Path, modalities: Sequence[str]) -> list[dict[str, A
 def split_name(path: str | Path, modalities: Sequence[str]) -> tuple[str, str | None]:
     """Name of the case and modality of an image file ``NAME_<modality>`` or ``NAME-<modality>``.
 
-    Upper and lower case count as equal. Without such an ending, the whole name and None.
+    Upper and lower case count as equal, and so do the names of ``BRATS_2023``. Without such an ending, the
+    whole name and None.
 
     >>> split_name("scans/p1_T1ce.nii.gz", ["t1", "t1ce"])
     ('p1', 't1ce')
+    >>> split_name("scans/p1-t1c.nii.gz", ["t1", "t1ce"])
+    ('p1', 't1ce')
     """
     stem = Path(path).name.removesuffix(".gz").rsplit(".", 1)[0]
-    for modality in sorted(modalities, key=len, reverse=True):
-        name, ending = stem[: -len(modality) - 1], stem[-len(modality) - 1 :].lower()
-        if name and ending in (f"_{modality.lower()}", f"-{modality.lower()}"):
-            return name, modality
+    known = {modality.lower(): modality for modality in modalities}
+    endings = {ending: known[name] for ending, name in BRATS_2023.items() if name in known} | known
+    for ending in sorted(endings, key=len, reverse=True):
+        name, rest = stem[: -len(ending) - 1], stem[-len(ending) - 1 :].lower()
+        if name and rest in (f"_{ending}", f"-{ending}"):
+            return name, endings[ending]
     return stem, None
 
 

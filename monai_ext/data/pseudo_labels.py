@@ -70,8 +70,9 @@ def write_pseudo_labels(datalist: Path, predictions: Path, out: Path) -> dict[st
 
 def find_prediction(item: Mapping[str, Any], folder: Path) -> Path:
     """The file of an item's prediction."""
-    image = item[IMAGE][0] if isinstance(item[IMAGE], list) else item[IMAGE]
-    names = dict.fromkeys([Path(image).name.removesuffix(".gz").removesuffix(".nii"), item[CASE]])
+    names = [item[CASE]]
+    if isinstance(item[IMAGE], str):  # of several files none gives the prediction its name
+        names.insert(0, Path(item[IMAGE]).name.removesuffix(".gz").removesuffix(".nii"))
     files = [folder / f"{name}{suffix}" for name in names for suffix in SUFFIXES]
     for file in files:
         if file.is_file():

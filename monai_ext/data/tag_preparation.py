@@ -74,7 +74,7 @@ def slice_tags(mask: NDArray[Any]) -> list[int]:
     Returns:
         1 or 0 for each of the D slices.
     """
-    return [int(shown) for shown in mask.any(axis=(0, 1))]
+    return [int(count > 0) for count in np.count_nonzero(mask, axis=(0, 1))]
 
 
 def write_tagged_case(

@@ -10,6 +10,7 @@ import numpy as np
 
 from monai_ext.data.phantom_shapes import FEET, HEAD, Body
 
+
 def add_trunk(body: Body, a: float, b: float) -> None:
     """Skin, fat, muscle, lungs and the fat between them."""
     u, fat, wall = body.u, body.u(7, 22), body.u(11, 17)

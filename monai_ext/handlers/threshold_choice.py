@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ BEHIND = "_map"
 
 
 class ThresholdChoice:
-    """Dice of the masks at every threshold, the best threshold, and the scores of patients left out of the choice.
+    """Dice of the masks at every threshold, the best one, and the scores of patients left out of the choice.
 
     For each patient the threshold is chosen that is best for the mean Dice of all others, and the patient is
     scored with it: an estimate for patients on whom nothing was chosen. Writes ``thresholds.json`` and a
@@ -104,9 +105,10 @@ class ThresholdChoice:
         self.draw(content)
         for key in self.keys:
             found = content[key]
+            left_out = found["left_out"]["mean"]["dice"]
             logger.info(
-                f"{key}: best threshold {found['best']}, mean Dice {max(found['dice']):.4f}; patients left out of "
-                f"the choice: {found['left_out']['mean']['dice']:.4f}"
+                f"{key}: best threshold {found['best']}, mean Dice {max(found['dice']):.4f}; patients left "
+                f"out of the choice: {math.nan if left_out is None else left_out:.4f}"
             )
         self.cases = []
 
@@ -135,8 +137,9 @@ class ThresholdChoice:
 
 
 def levels_of(cam: Tensor) -> Tensor:
-    """How many thresholds each voxel of a map exceeds, as bytes."""
-    return torch.bucketize(cam, torch.tensor(THRESHOLDS, dtype=cam.dtype)).to(torch.uint8)
+    """How many thresholds each voxel of a map reaches, as bytes."""
+    thresholds = torch.tensor(THRESHOLDS, dtype=cam.dtype)
+    return torch.bucketize(cam.contiguous(), thresholds, right=True).to(torch.uint8)
 
 
 def dice_of(mask: Tensor, label: Tensor) -> float:

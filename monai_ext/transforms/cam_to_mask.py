@@ -210,11 +210,13 @@ class MapToPseudoLabeld(MapTransform):
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         result = dict(data)
         for key in self.key_iterator(result):
-            cam = result[key]
-            tags = torch.as_tensor(result[self.tags_key]).to(cam.device)[0]
+            given, cam = result[key], plain(result[key])
+            tags = plain(torch.as_tensor(result[self.tags_key])).to(cam.device)[0]
             label = torch.where(cam < self.low, 0.0, float(UNLABELED))
             label = torch.where((cam > self.high) & (tags == 1), 1.0, label)
-            result[key] = torch.where(tags == 0, 0.0, label)
+            label = torch.where(tags == 0, 0.0, label)
+            meta = given.meta if isinstance(given, MetaTensor) else None
+            result[key] = MetaTensor(label, meta=meta)  # which says under what name it is saved
         return result
 
 

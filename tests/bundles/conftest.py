@@ -11,26 +11,39 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import monai.bundle
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 import yaml
 
-from monai_ext.data.phantom_files import write_heart_phantoms
+from monai_ext.data.phantom_files import write_brain_phantoms, write_heart_phantoms
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(folder.parent.name for folder in (REPOSITORY / "bundles").glob("*/configs"))
 
 
-def acdc(folder: Path, **options: Any) -> Path:
-    """Five computer-made hearts, one of them fully annotated, as datasets/acdc/prepare.py leaves them."""
+def prepare(dataset: str, raw: Path, **options: Any) -> Path:
+    """Run ``prepare.py`` of a data set on ``raw`` and return the folder of the datalist."""
     spec: Any = importlib.util.spec_from_file_location(
-        "acdc", REPOSITORY / "datasets" / "acdc" / "prepare.py"
+        dataset, REPOSITORY / "datasets" / dataset / "prepare.py"
     )
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    raw = write_heart_phantoms(folder / "raw", patients=5, seed=0)
-    script.main(raw=raw, out=folder / "data", full="1", **options)
-    return folder / "data"
+    script.main(raw=raw, out=raw.parent / "data", **options)
+    return raw.parent / "data"
+
+
+def acdc(folder: Path, **options: Any) -> Path:
+    """Five computer-made hearts, one of them fully annotated."""
+    return prepare("acdc", write_heart_phantoms(folder / "raw", patients=5, seed=0), full="1", **options)
+
+
+def brats(folder: Path) -> Path:
+    """Five computer-made brains in two modalities, of which training knows a tag for each slice."""
+    modalities = ("t1", "flair")
+    raw = write_brain_phantoms(folder / "raw", patients=5, seed=0, modalities=modalities)
+    return prepare("brats", raw, modalities=",".join(modalities))
 
 
 class Tiny(NamedTuple):
@@ -46,11 +59,27 @@ class Tiny(NamedTuple):
     """Further predictions that the evaluation scores."""
     more_classes: tuple[Callable[[Path], Path], dict[str, Any]] | None = None
     """Data of more classes, and the overrides that they need."""
+    channels: int = 1
+    """Of every image."""
+    selected_by: str = "val_mean_dice"
+    """The metric by which a training selects weights."""
 
 
 BATCHES = 3
 EPOCH = {"train::dataloader::batches_per_epoch": BATCHES, "val_interval": 2}
 TINY = {
+    "brats_weak_cam_segmentation": Tiny(
+        make_data=brats,
+        network={
+            "modalities": ["t1", "flair"],
+            "weights_of_modalities": [0, 1],
+            "spatial_size": [32, 32],
+            "channels": [4, 8],
+        },
+        training=EPOCH | {"train::dataloader::batch_size": 4},
+        channels=2,
+        selected_by="val_tag_accuracy",
+    ),
     "lv_mixed_supervision_segmentation": Tiny(
         make_data=acdc,
         network={"spatial_size": [64, 64], "channels": [4, 8, 8, 8, 8]},
@@ -94,14 +123,15 @@ class Copy:
         self.root = shutil.copytree(REPOSITORY / "bundles" / name, place, ignore=ignored)
         self.tiny, self.data, self.models = tiny, data, place / "models"
 
-    def options(self, what, epochs=2, **overrides):
-        """The config files of a command, and what they are told."""
+    def options(self, what, epochs=2, mix_ins=(), **overrides):
+        """The config files of a command, with mix-ins after the first, and what they are told."""
         given = dict(self.tiny.network)
         if what != "infer":
             given["dataset_dir"] = str(self.data)
         if what == "train":
             given |= {**self.tiny.training, "train::trainer::max_epochs": epochs}
-        return CONFIGS[what], {**given, **overrides}
+        first, *rest = CONFIGS[what]
+        return [first, *(f"configs/{name}.yaml" for name in mix_ins), *rest], {**given, **overrides}
 
     def run(self, what, **overrides):
         """``python -m monai.bundle run`` in this process, whose path, folder and logging stay as they are."""
@@ -195,5 +225,19 @@ def one_of_each_kind(items):
 
 
 def with_full_paths(item, folder):
-    files = ("image", "label", "reference")
-    return {key: str(folder / value) if key in files else value for key, value in item.items()}
+    files = {key: item[key] for key in ("image", "label", "reference") if key in item}
+    return item | {
+        key: [str(folder / file) for file in value] if isinstance(value, list) else str(folder / value)
+        for key, value in files.items()
+    }
+
+
+def image_files(item):
+    """The image files of an item, one for each modality."""
+    return item["image"] if isinstance(item["image"], list) else [item["image"]]
+
+
+def read_image(item):
+    """Voxels (X, Y, Z) of an item's image; (X, Y, Z, M) where it has several modalities."""
+    channels = [nib.load(file).get_fdata(dtype=np.float32) for file in image_files(item)]
+    return channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)

@@ -10,7 +10,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import LoadImaged
 
 from monai_ext.data.datalist import items, write_datalist
-from tests.bundles.conftest import CONFIGS, REPOSITORY, TINY, Copy, acdc
+from tests.bundles.conftest import REPOSITORY, TINY, Copy, acdc
 
 NAME = "noisy_label_segmentation"
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI: a config is code
@@ -116,18 +116,14 @@ def thoraxes(tmp_path_factory):
     return folder
 
 
-def test_ct_is_learned_evaluated_and_segmented(thoraxes, tmp_path, monkeypatch):
+def test_ct_is_learned_evaluated_and_segmented(thoraxes, tmp_path):
     bundle = Copy(NAME, TINY[NAME], thoraxes, tmp_path / "bundle")
-    mix_in = "configs/ct.yaml"
-    monkeypatch.setitem(CONFIGS, "train", ["configs/train.yaml", mix_in])
-    monkeypatch.setitem(CONFIGS, "evaluate", ["configs/train.yaml", mix_in, "configs/evaluate.yaml"])
-    monkeypatch.setitem(CONFIGS, "infer", ["configs/inference.yaml", mix_in])
-    bundle.run("train")
-    bundle.run("evaluate")
+    bundle.run("train", mix_ins=["ct"])
+    bundle.run("evaluate", mix_ins=["ct"])
     summary = json.loads((bundle.root / "eval" / "summary.json").read_text())
     assert list(summary["classes"]) == ["esophagus", "heart", "trachea", "aorta"]
     one = thoraxes / "image1.nii.gz"
-    bundle.run("infer", input=str(one))
+    bundle.run("infer", mix_ins=["ct"], input=str(one))
     assert nib.load(bundle.root / "eval" / "predictions" / "image1_seg.nii.gz").shape == nib.load(one).shape
 
 
@@ -145,17 +141,13 @@ def test_the_mix_in_for_ct_shows_the_network_a_window_of_hounsfield_units(tmp_pa
 SMALL_3D = {"patch_size": [16, 16, 16], "channels": [4, 4, 8, 8]}
 
 
-def test_volumes_are_learned_evaluated_and_segmented(volumes, tmp_path, monkeypatch):
+def test_volumes_are_learned_evaluated_and_segmented(volumes, tmp_path):
     bundle = Copy(NAME, TINY[NAME]._replace(network={}), volumes, tmp_path / "bundle")
-    mix_in = "configs/volumes.yaml"
-    monkeypatch.setitem(CONFIGS, "train", ["configs/train.yaml", mix_in])
-    monkeypatch.setitem(CONFIGS, "evaluate", ["configs/train.yaml", mix_in, "configs/evaluate.yaml"])
-    monkeypatch.setitem(CONFIGS, "infer", ["configs/inference.yaml", "configs/volumes_inference.yaml"])
-    bundle.run("train", **SMALL_3D)
-    bundle.run("evaluate", **SMALL_3D)
+    bundle.run("train", mix_ins=["volumes"], **SMALL_3D)
+    bundle.run("evaluate", mix_ins=["volumes"], **SMALL_3D)
     summary = json.loads((bundle.root / "eval" / "summary.json").read_text())
     assert set(summary["classes"]) == {"front", "back"} and len(summary["cases"]) == 1
     one = volumes / "image3.nii.gz"
-    bundle.run("infer", input=str(one), channels=SMALL_3D["channels"])
+    bundle.run("infer", mix_ins=["volumes_inference"], input=str(one), channels=SMALL_3D["channels"])
     made = nib.load(bundle.root / "eval" / "predictions" / "image3_seg.nii.gz")
     assert made.shape == nib.load(one).shape and set(np.unique(made.get_fdata())) <= {0, 1, 2}

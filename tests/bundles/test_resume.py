@@ -62,15 +62,15 @@ def test_training_really_learns_something_else_with_another_seed(copies):
     assert not all(torch.equal(found[key], different[key]) for key in found)
 
 
-def full_masks(data, section):
-    listed = items(data / "datalist.json", section)
-    return [
-        {key: item[key] for key in ("image", "label")} for item in listed if item["supervision"] == "full"
-    ]
+def plain_items(data, section):
+    """Items with nothing but what training needs: files of full masks, or tags instead."""
+    listed = [i for i in items(data / "datalist.json", section) if i["supervision"] in ("full", "tags")]
+    keys = ("image", "label", "tags", "supervision") if "tags" in listed[0] else ("image", "label")
+    return [{key: item[key] for key in keys if key in item} for item in listed]
 
 
 def test_monai_label_can_replace_data_epochs_and_handlers(bundle, trained, data, tmp_path):
-    """Plain items of full masks, no datalist, weights to start from: what MONAI Label's training sets."""
+    """Plain items, no datalist, weights to start from: what MONAI Label's training sets."""
     (tmp_path / "empty").mkdir()
     bundle.data, record = tmp_path / "empty", Record()
     loader = {
@@ -81,8 +81,8 @@ def test_monai_label_can_replace_data_epochs_and_handlers(bundle, trained, data,
     bundle.run(
         "train",
         epochs=1,
-        **{"train#dataset#data": full_masks(data, "training"), "optimizer::lr": 0.0},
-        **{"validate#dataset#data": full_masks(data, "validation")},
+        **{"train#dataset#data": plain_items(data, "training"), "optimizer::lr": 0.0},
+        **{"validate#dataset#data": plain_items(data, "validation")},
         **bundle.handlers(before=[loader], after=[record]),
     )
     assert record.epochs == [1]

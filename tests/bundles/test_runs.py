@@ -10,6 +10,8 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_ext.data.datalist import items
+from monai_ext.report import Predictor
+from tests.bundles.conftest import read_image
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI: a config is code
 
@@ -93,7 +95,7 @@ def tilted(angle=0.3):
 
 def test_inference_keeps_shape_and_affine_of_every_image_of_a_folder(trained, data, tmp_path):
     (tmp_path / "images").mkdir()
-    array = nib.load(items(data / "datalist.json", "test")[0]["image"]).get_fdata(dtype=np.float32)
+    array = read_image(items(data / "datalist.json", "test")[0])
     arrays = {"a.nii.gz": array, "b.nii": array[5:-8, :-3]}
     for file, content in arrays.items():
         nib.save(nib.Nifti1Image(content, tilted()), tmp_path / "images" / file)
@@ -109,8 +111,10 @@ def test_inference_keeps_shape_and_affine_of_every_image_of_a_folder(trained, da
 
 def test_inference_on_one_file_is_what_the_evaluation_scored(trained, data, summary, tmp_path):
     case = items(data / "datalist.json", "test")[0]
-    trained.run("infer", input=case["image"], output_dir=str(tmp_path))
-    [file] = tmp_path.iterdir()
+    affine = nib.load(case["label"]).affine
+    nib.save(nib.Nifti1Image(read_image(case), affine), tmp_path / "case.nii.gz")
+    trained.run("infer", input=str(tmp_path / "case.nii.gz"), output_dir=str(tmp_path / "out"))
+    [file] = (tmp_path / "out").iterdir()
     found, truth = nib.load(file).get_fdata(), nib.load(case["label"]).get_fdata()
     for value, scores in enumerate(summary["cases"][0]["classes"].values(), start=1):
         pair = found == value, truth == value
@@ -118,8 +122,19 @@ def test_inference_on_one_file_is_what_the_evaluation_scored(trained, data, summ
         assert scores["dice"] == pytest.approx(dice, abs=1e-4)
 
 
+def test_the_predictor_of_the_pictures_gives_what_inference_saves(trained, tiny, data, tmp_path):
+    case = items(data / "datalist.json", "test")[0]
+    predictor = Predictor(trained.root, data, overrides=tiny.network)
+    found = predictor({key: case[key] for key in ("image", "label")})
+    image = nib.Nifti1Image(read_image(case), nib.load(case["label"]).affine)
+    nib.save(image, tmp_path / "case.nii.gz")
+    trained.run("infer", input=str(tmp_path / "case.nii.gz"), output_dir=str(tmp_path / "out"))
+    assert list(found)[-1] == "pred"
+    assert np.array_equal(found["pred"], nib.load(tmp_path / "out" / "case_seg.nii.gz").get_fdata())
+
+
 def test_inference_without_an_image_says_where_it_looked(trained, tmp_path):
-    with pytest.raises(SystemExit, match=f"Expected an image or a folder .* at {tmp_path}, found none"):
+    with pytest.raises(SystemExit, match=f"Expected .* at {tmp_path}, found none; set --input"):
         trained.run("infer", input=str(tmp_path))
 
 
@@ -137,7 +152,7 @@ def test_a_copied_bundle_exports_a_network_that_computes_the_same(trained, tiny,
     network = parser.get_parsed_content("network_def").eval()
     network.load_state_dict(trained.load("model.pt"))
     image = parser["_meta_"]["network_data_format"]["inputs"]["image"]
-    batch = torch.rand(2, image["num_channels"], *[64] * len(image["spatial_shape"]))
+    batch = torch.rand(2, tiny.channels, *[64] * len(image["spatial_shape"]))
     with torch.no_grad():
         torch.testing.assert_close(torch.jit.load(exported)(batch), network(batch))
 

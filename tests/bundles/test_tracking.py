@@ -27,11 +27,11 @@ def recorded(monkeypatch):
     return metrics
 
 
-def test_the_flag_of_monai_tracks_loss_and_validation(bundle, recorded):
+def test_the_flag_of_monai_tracks_loss_and_validation(bundle, tiny, recorded):
     bundle.run("train", epochs=2, tracking="mlflow")
     iterations = list(range(1, bundle.load("checkpoint.pt")["iteration"] + 1))
     assert list(recorded[LOSS]) == list(recorded[LEARNING_RATE]) == iterations
-    assert recorded[SCORE] == {2: pytest.approx(bundle.load("checkpoint.pt")["best"])}
+    assert recorded[tiny.selected_by] == {2: pytest.approx(bundle.load("checkpoint.pt")["best"])}
 
 
 def test_the_flag_of_monai_tracks_an_evaluation(trained, recorded, tmp_path):
@@ -49,7 +49,7 @@ for run in client.search_runs([experiment.experiment_id]):
 
 
 @pytest.mark.slow
-def test_every_command_runs_with_mlflow_and_leaves_its_numbers_in_the_store(bundle, data, tmp_path):
+def test_every_command_runs_with_mlflow_and_leaves_its_numbers_in_the_store(bundle, tiny, data, tmp_path):
     reason = "MLflow is not installed: pip install -e '.[mlflow]' -c constraints.txt"
     pytest.importorskip("mlflow.store.tracking.sqlalchemy_store", reason=reason)  # mlflow-skinny has no store
     images = {"input": str(data / "images"), "output_dir": str(tmp_path / "out")}
@@ -61,6 +61,6 @@ def test_every_command_runs_with_mlflow_and_leaves_its_numbers_in_the_store(bund
         store = [sys.executable, "-c", READ_STORE, f"sqlite:///{folder}/mlruns.db"]
         lines = subprocess.run(store, capture_output=True, text=True, check=True).stdout.splitlines()
         words |= {line.split()[0]: set(line.split()[1:]) for line in lines}
-    assert words["train"] >= {"epoch_length", "max_epochs", LEARNING_RATE, LOSS, SCORE}
+    assert words["train"] >= {"epoch_length", "max_epochs", LEARNING_RATE, LOSS, tiny.selected_by}
     assert SCORE in words["evaluate"] and LOSS not in words["evaluate"]
     assert "epoch_length" in words["infer"]

@@ -36,6 +36,11 @@ def found(place, names=NAMES):
         ("p-1-t1ce.nii", ("p-1", "t1ce")),
         ("p_FLAIR.nii.gz", ("p", "flair")),
         ("p.2_flair.mha", ("p.2", "flair")),
+        ("BraTS-GLI-00000-000-t1n.nii.gz", ("BraTS-GLI-00000-000", "t1")),
+        ("BraTS-GLI-00000-000-t1c.nii.gz", ("BraTS-GLI-00000-000", "t1ce")),
+        ("BraTS-GLI-00000-000-t2f.nii.gz", ("BraTS-GLI-00000-000", "flair")),
+        ("p_T1N.nii", ("p", "t1")),
+        ("p-t2w.nii.gz", ("p-t2w", None)),
         ("pt1.nii.gz", ("pt1", None)),
         ("_t1.nii.gz", ("_t1", None)),
         ("t1.nii.gz", ("t1", None)),
@@ -48,6 +53,22 @@ def test_a_name_is_a_case_and_a_modality(file, parts):
 
 def test_the_longer_of_two_endings_counts():
     assert split_name("p_t1_ce.nii", ["ce", "t1_ce"]) == ("p", "t1_ce")
+
+
+def test_a_modality_of_that_very_name_counts_before_another_name_of_brats():
+    assert split_name("p-t1c.nii", ["t1ce", "T1C"]) == ("p", "T1C")
+    assert split_name("p-t1n.nii", ["T1"]) == ("p", "T1")
+
+
+@pytest.mark.parametrize("layout", [".", "case"], ids=["flat", "folders"])
+def test_cases_of_brats_are_found_as_they_are_named_from_2023_on(tmp_path, layout):
+    case = "BraTS-GLI-00001-000"
+    place = tmp_path / layout.replace("case", case)
+    touch(place, *(f"{case}-{ending}.nii.gz" for ending in ("seg", "t1c", "t1n", "t2f", "t2w")))
+    files = [f"{case}-{ending}.nii.gz" for ending in ("t1n", "t1c", "t2f")]
+    assert found(tmp_path) == [(case, NAMES, files)]
+    (place / files[1]).unlink()
+    assert found(tmp_path) == [(case, ["t1", "flair"], [files[0], files[2]])]
 
 
 def test_a_folder_of_one_case_gives_its_files_in_the_order_of_the_modalities(tmp_path):
@@ -113,7 +134,7 @@ def test_a_file_with_too_few_channels_is_named(tmp_path):
         find_cases(path, NAMES)
 
 
-@pytest.mark.parametrize("twin", ["p-t1.nii.gz", "p_t1.nii", "p_T1.nii.gz"])
+@pytest.mark.parametrize("twin", ["p-t1.nii.gz", "p_t1.nii", "p_T1.nii.gz", "p-t1n.nii.gz"])
 def test_two_files_of_one_modality_are_refused(tmp_path, twin):
     touch(tmp_path, "p_t1.nii.gz", twin)
     with pytest.raises(ValueError, match=r"Expected one file of t1 for case p, got .* and .*; rename one"):
@@ -140,6 +161,7 @@ def paths(*names):
 def test_one_file_for_each_modality_or_one_for_all_has_no_problem():
     assert modality_problem(paths("p_t1", "p_t1ce", "p_flair"), 3, NAMES) is None
     assert modality_problem(paths("0001", "0002", "p_flair"), 3, NAMES) is None
+    assert modality_problem(paths("p-t1n", "p-t1c", "p-t2f"), 3, NAMES) is None
     assert modality_problem(paths("p"), 3, NAMES) is None
 
 

@@ -284,3 +284,10 @@ def test_pseudo_labels_follow_the_map_and_the_tag_of_the_slice(tag, expected):
 def test_says_which_thresholds_make_pseudo_labels(low, high):
     with pytest.raises(ValueError, match=f"0 <= low <= high <= 1, got {low} and {high}"):
         MapToPseudoLabeld("pred", low, high)
+
+
+def test_pseudo_labels_keep_the_name_and_the_place_of_the_image():
+    cam = MetaTensor(torch.rand(1, 4, 4, 2), affine=2 * torch.eye(4), meta={"filename_or_obj": "case.nii.gz"})
+    tags = MetaTensor(torch.tensor([[0, 1]]))
+    label = MapToPseudoLabeld("pred", low=0.25, high=0.5)({"pred": cam, "tags": tags})["pred"]
+    assert label.meta["filename_or_obj"] == "case.nii.gz" and torch.equal(label.affine, cam.affine)
