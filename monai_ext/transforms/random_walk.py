@@ -89,6 +89,6 @@ class RandomWalkd(MapTransform):
             return np.ones(cam.shape)
         if (seeds != 0).all() or image.std() == 0:
             return (seeds == OBJECT).astype(np.float64)
-        options = {"mode": "cg_j", "tol": 1e-5, "prob_tol": np.inf, "return_full_prob": True}
-        found = random_walker(image / image.std(), seeds, beta=self.beta, **options)
-        return np.clip(found[OBJECT - 1], 0, 1)  # the solver may leave the range by its tolerance
+        scaled = image / image.std()  # mode "bf" is exact; iterative solvers do not converge at large beta
+        found = random_walker(scaled, seeds, beta=self.beta, mode="bf", return_full_prob=True)
+        return np.asarray(found[OBJECT - 1])
