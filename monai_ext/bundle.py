@@ -19,7 +19,7 @@ from monai_ext.data.check_entries import overlap_problems, parse_entries
 from monai_ext.data.image_files import VolumeError, grid_problem, image_problems, read_volume
 from monai_ext.data.modalities import find_cases as cases_of_modalities
 from monai_ext.data.modalities import modality_problem
-from monai_ext.keys import CASE, IMAGE, MODALITIES, PRED
+from monai_ext.keys import CASE, IMAGE, MODALITIES, PRED, TAGS, Supervision
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def prepare_training(
     sections: Mapping[str, Items],
     num_classes: int,
     seed: int = 0,
-    in_channels: int | None = None,
+    modalities: Sequence[str] | None = None,
     scoring_kinds: Collection[str] = ("full",),
 ) -> None:
     """Check packages and data, and seed: the first expression of a training's ``initialize``.
@@ -87,8 +87,9 @@ def prepare_training(
         sections: items by section; ``training`` is learned from, the others are fully labeled.
         num_classes: K; labels must be below.
         seed: initial random state, which the network's weights follow from.
-        in_channels: M; where given, the datalist must name as many modalities (one need not be named).
-        scoring_kinds: kinds of supervision that the section ``validation`` may hold.
+        modalities: names of the network's channels; the datalist must have the same (one need not be named).
+        scoring_kinds: kinds of supervision that the section ``validation`` may hold; with "tags" among them,
+            every item must have tags.
 
     Raises:
         RuntimeError: if a package is missing or too old.
@@ -97,7 +98,7 @@ def prepare_training(
     require_packages(metadata)
     ignore_warnings_inside_monai()
     manual_seed(seed)
-    stop_if_invalid(datalist, sections, num_classes, in_channels, scoring_kinds)
+    stop_if_invalid(datalist, sections, num_classes, modalities, scoring_kinds)
 
 
 def prepare_inference(metadata: str | Path, weights: str | Path, network: torch.nn.Module) -> None:
@@ -154,27 +155,28 @@ def stop_if_invalid(
     datalist: str | Path,
     sections: Mapping[str, Items],
     num_classes: int,
-    in_channels: int | None = None,
+    modalities: Sequence[str] | None = None,
     scoring_kinds: Collection[str] = ("full",),
 ) -> None:
     """Leave with exit code 1 and one line for each problem of the data, if there is one.
 
     The files of ``sections`` are read. A datalist that exists must have ``num_classes`` classes and, where
-    ``in_channels`` is given, as many modalities; every case must have them. None of its test patients may be
-    among ``sections``; their files are not read. The section ``validation`` may hold ``scoring_kinds``.
+    ``modalities`` are given, these; every case must have them. None of its test patients may be among
+    ``sections``; their files are not read. The section ``validation`` may hold ``scoring_kinds``; with "tags"
+    among them, every item must have tags.
     """
-    problems: list[str] = []
-    modalities: list[str] = []
+    problems = _untagged(sections) if Supervision.TAGS.value in scoring_kinds else []
+    named: list[str] = []
     if Path(datalist).is_file():
         content = read_datalist(datalist)
         logger.info(f"data: {content['name']}")
-        modalities = content[MODALITIES]
-        problems += _unlike_network(datalist, num_classes, in_channels)
+        named = content[MODALITIES]
+        problems += _unlike_network(datalist, num_classes, modalities)
         if "test" not in sections:
             entries, _ = parse_entries({**sections, "test": read_items(datalist, "test")})
             problems += [message for _, message in overlap_problems(entries)]
     try:
-        require_valid(sections, range(num_classes), modalities=modalities, scoring_kinds=scoring_kinds)
+        require_valid(sections, range(num_classes), modalities=named, scoring_kinds=scoring_kinds)
     except DataError as error:
         problems += [line for line in str(error).splitlines() if line not in problems]
     if problems:
@@ -257,20 +259,32 @@ def find_cases(place: str | Path, modalities: Sequence[str]) -> list[dict[str, A
         sys.exit(str(error))
 
 
-def _unlike_network(datalist: str | Path, num_classes: int, in_channels: int | None) -> list[str]:
-    """Numbers of classes and modalities that are not those of the network."""
+def _unlike_network(datalist: str | Path, num_classes: int, modalities: Sequence[str] | None) -> list[str]:
+    """Classes and modalities of a datalist that are not those of the network."""
     content, problems = read_datalist(datalist), []
-    classes, modalities = content["labels"].values(), content[MODALITIES] or ["one without a name"]
-    for what, option, wanted, got in (
-        ("classes", "num_classes", num_classes, classes),
-        ("modalities", "in_channels", in_channels, modalities),
-    ):
-        if wanted is not None and len(got) != wanted:
-            problems.append(
-                f"{datalist}: Expected {wanted} {what}, as {option} says, got {len(got)}: {', '.join(got)}; "
-                f"pass --{option} {len(got)} or prepare the data anew."
-            )
+    classes, found = list(content["labels"].values()), list(content[MODALITIES])
+    if len(classes) != num_classes:
+        problems.append(
+            f"{datalist}: Expected {num_classes} classes, as num_classes says, got {len(classes)}: "
+            f"{', '.join(classes)}; pass --num_classes {len(classes)} or prepare the data anew."
+        )
+    unnamed = not found and len(modalities or ()) == 1
+    if modalities is not None and not unnamed and found != list(modalities):
+        problems.append(
+            f"{datalist}: Expected the modalities {', '.join(modalities)} in this order, got "
+            f'{", ".join(found) or "one without a name"}; pass --modalities "{found}" or prepare anew.'
+        )
     return problems
+
+
+def _untagged(sections: Mapping[str, Items]) -> list[str]:
+    """One text for each item without tags."""
+    return [
+        f"{section}[{i}] ({item.get(CASE, '')}): Expected tags, one for each slice, got none; add them."
+        for section, listed in sections.items()
+        for i, item in enumerate(listed)
+        if TAGS not in item
+    ]
 
 
 def _unreadable(item: Mapping[str, Any]) -> list[str]:

@@ -252,28 +252,36 @@ def sections_of(datalist):
     return {section: bundle.read_items(datalist, section) for section in ("training", "validation")}
 
 
-def test_a_training_takes_as_many_modalities_as_the_network(metadata, several):
+@pytest.mark.parametrize("wanted", [["t1", "t2", "flair"], ["t2", "t1"], ["t1"]])
+def test_a_training_takes_the_modalities_of_the_network_in_its_order(metadata, several, wanted):
     sections = sections_of(several)
-    bundle.prepare_training(metadata(), several, sections, 2, in_channels=2)
+    bundle.prepare_training(metadata(), several, sections, 2, modalities=["t1", "t2"])
     bundle.prepare_training(metadata(), several, sections, 2)
-    message = message_of(bundle.prepare_training, metadata(), several, sections, 2, in_channels=3)
+    message = message_of(bundle.prepare_training, metadata(), several, sections, 2, modalities=wanted)
     assert (
-        f"{several}: Expected 3 modalities, as in_channels says, got 2: t1, t2; pass --in_channels 2"
-        in message
+        f"{several}: Expected the modalities {', '.join(wanted)} in this order, got t1, t2; pass" in message
     )
+
+
+def test_where_tags_are_learned_every_item_must_have_them(metadata, several):
+    message = message_of(
+        bundle.prepare_training, metadata(), several, sections_of(several), 2, scoring_kinds=["full", "tags"]
+    )
+    assert "validation[0] (c): Expected tags, one for each slice, got none; add them." in message
+    assert "training[" not in message
 
 
 def test_one_modality_needs_no_name(datalist, case):
     sections = {"training": [case("a")]}
-    bundle.stop_if_invalid(datalist, sections, 2, in_channels=1)
-    message = message_of(bundle.stop_if_invalid, datalist, sections, 2, in_channels=4)
-    assert "Expected 4 modalities, as in_channels says, got 1: one without a name" in message
+    bundle.stop_if_invalid(datalist, sections, 2, modalities=["ct"])
+    message = message_of(bundle.stop_if_invalid, datalist, sections, 2, modalities=["t1", "t2"])
+    assert "Expected the modalities t1, t2 in this order, got one without a name; pass" in message
 
 
 def test_a_training_stops_where_a_case_lacks_a_modality(several):
     sections = sections_of(several)
     sections["training"][1][IMAGE].pop()
-    message = message_of(bundle.stop_if_invalid, several, sections, 2, in_channels=2)
+    message = message_of(bundle.stop_if_invalid, several, sections, 2, modalities=["t1", "t2"])
     assert "training[1] (b): image" in message and "got 1 without t2" in message
 
 
