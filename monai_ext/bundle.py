@@ -19,7 +19,8 @@ from monai_ext.data.check_entries import overlap_problems, parse_entries
 from monai_ext.data.image_files import VolumeError, grid_problem, image_problems, read_volume
 from monai_ext.data.modalities import find_cases as cases_of_modalities
 from monai_ext.data.modalities import modality_problem
-from monai_ext.keys import CASE, IMAGE, MODALITIES, PRED, TAGS, Supervision
+from monai_ext.data.tags import untagged
+from monai_ext.keys import CASE, IMAGE, MODALITIES, PRED, Supervision
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ def stop_if_invalid(
     ``sections``; their files are not read. The section ``validation`` may hold ``scoring_kinds``; with "tags"
     among them, every item must have tags.
     """
-    problems = _untagged(sections) if Supervision.TAGS.value in scoring_kinds else []
+    problems = untagged(sections) if Supervision.TAGS.value in scoring_kinds else []
     named: list[str] = []
     if Path(datalist).is_file():
         content = read_datalist(datalist)
@@ -275,16 +276,6 @@ def _unlike_network(datalist: str | Path, num_classes: int, modalities: Sequence
             f'{", ".join(found) or "one without a name"}; pass --modalities "{found}" or prepare anew.'
         )
     return problems
-
-
-def _untagged(sections: Mapping[str, Items]) -> list[str]:
-    """One text for each item without tags."""
-    return [
-        f"{section}[{i}] ({item.get(CASE, '')}): Expected tags, one for each slice, got none; add them."
-        for section, listed in sections.items()
-        for i, item in enumerate(listed)
-        if TAGS not in item
-    ]
 
 
 def _unreadable(item: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from monai_ext.data.check_entries import Entry, Problem
 from monai_ext.data.image_files import Grid, Volume
-from monai_ext.keys import IMAGE, TAGS, UNLABELED, Supervision
+from monai_ext.keys import CASE, IMAGE, TAGS, UNLABELED, Supervision
 
 
 def tag_problems(entries: Sequence[Entry], labels: Collection[int]) -> list[Problem]:
@@ -31,6 +31,16 @@ def tag_problems(entries: Sequence[Entry], labels: Collection[int]) -> list[Prob
             wanted = f"1 or 0 for each slice, in one list for each of {len(foreground(labels))} classes"
             problems.append((entry.order, f"{where} Expected {wanted}, got {got}; correct the tags."))
     return problems
+
+
+def untagged(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """One text for each item without tags, of lists of items by section."""
+    return [
+        f"{section}[{i}] ({item.get(CASE, '')}): Expected tags, one for each slice, got none; add them."
+        for section, listed in sections.items()
+        for i, item in enumerate(listed)
+        if TAGS not in item
+    ]
 
 
 def foreground(labels: Collection[int]) -> list[int]:
