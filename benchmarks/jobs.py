@@ -40,6 +40,7 @@ class Job:
         trains: whether a network is trained; else the labels of the training set are scored themselves.
         control: name of a method without training in ``controls.py`` that is scored instead, or "".
         labels_of: name of the row whose networks made the labels that this one learns, or "".
+        weights_of: name of the row whose networks this one evaluates in another way, or "".
     """
 
     benchmark: str
@@ -53,6 +54,7 @@ class Job:
     trains: bool = True
     control: str = ""
     labels_of: str = ""
+    weights_of: str = ""
 
     @property
     def result_file(self) -> Path:
@@ -86,7 +88,8 @@ def read_jobs(benchmark: str, tier: str) -> list[Job]:
         prepare = (*plan["prepare"], *(str(word) for word in row["prepare"]))
         for seed in range(row.get("seeds", 1)):
             config = {**overrides, "seed": seed}
-            special = {key: row[key] for key in ("trains", "control", "labels_of") if key in row}
+            names = ("trains", "control", "labels_of", "weights_of")
+            special = {key: row[key] for key in names if key in row}
             mix_ins = tuple(row.get("mix_ins", plan.get("mix_ins", [])))
             jobs.append(Job(benchmark, tier, name, seed, plan["bundle"], prepare, config, mix_ins, **special))
     return sorted(jobs, key=lambda job: job.seed)
@@ -96,7 +99,7 @@ def run_jobs(jobs: list[Job], raw: Path, work: Path, at_once: int = 2) -> list[J
     """Run the jobs that have no result yet and return those that failed.
 
     Args:
-        jobs: what to run, in order.
+        jobs: what to run, in order, but those that need the networks of another row come last.
         raw: folder of the raw data.
         work: folder for prepared data and trained bundles; may be deleted afterwards.
         at_once: processes beside each other, each with one thread.
@@ -109,13 +112,16 @@ def run_jobs(jobs: list[Job], raw: Path, work: Path, at_once: int = 2) -> list[J
     for prepare in dict.fromkeys(job.prepare for job in todo):
         prepare_data(prepare, raw, work)
     failed = []
-    with Progress(console=console) as progress, ThreadPoolExecutor(at_once) as pool:
+    needy = [job for job in todo if job.labels_of or job.weights_of]
+    with Progress(console=console) as progress:
         task = progress.add_task("jobs", total=len(todo))
-        for job, error in zip(todo, pool.map(lambda job: run_job(job, raw, work), todo), strict=True):
-            progress.advance(task)
-            if error:
-                failed.append(job)
-                console.print(f"{job.row}, seed {job.seed}: failed; see {error}")
+        for part in ([job for job in todo if job not in needy], needy):
+            with ThreadPoolExecutor(at_once) as pool:
+                for job, error in zip(part, pool.map(lambda job: run_job(job, raw, work), part), strict=True):
+                    progress.advance(task)
+                    if error:
+                        failed.append(job)
+                        console.print(f"{job.row}, seed {job.seed}: failed; see {error}")
     return failed
 
 
@@ -163,6 +169,8 @@ def run_job(job: Job, raw: Path, work: Path) -> Path | None:
         "duration_s": round(time.monotonic() - start),
         "summary": summary,
     }
+    if (trained := root / "trained.json").is_file():
+        result["trained_by_commit"] = json.loads(trained.read_text(encoding="utf-8"))["commit"]
     if (thresholds := root / "eval" / "thresholds.json").is_file():
         chosen = json.loads(thresholds.read_text(encoding="utf-8"))
         result["thresholds"] = {key: part["best"] for key, part in chosen.items() if "best" in part}
@@ -218,18 +226,31 @@ def run_commands(commands: list[list[str]], folder: Path, log: Path) -> Path | N
 
 
 def train_and_evaluate(job: Job, data: Path, root: Path) -> Path | None:
-    """Run the bundle's own commands in a copy of it; return the log file if one of them failed."""
-    shutil.rmtree(root, ignore_errors=True)
-    shutil.copytree(
-        REPOSITORY / "bundles" / job.bundle, root, ignore=shutil.ignore_patterns("*.pt", "*.ts", "eval")
-    )
+    """Run the bundle's own commands in a copy of it; return the log file if one of them failed.
+
+    A training that was finished before is not repeated, if its options are the same; its evaluation is.
+    """
+    done, options = root / "trained.json", [list(job.mix_ins), job.overrides]
+    if not done.is_file() or json.loads(done.read_text(encoding="utf-8"))["options"] != options:
+        shutil.rmtree(root, ignore_errors=True)
+    without = shutil.ignore_patterns("*.pt", "*.ts", "eval")
+    shutil.copytree(REPOSITORY / "bundles" / job.bundle, root, ignore=without, dirs_exist_ok=True)
     (root / "configs" / "row.yaml").write_text(yaml.safe_dump(job.overrides), encoding="utf-8")
     mix_ins = [f"{name}.yaml" for name in job.mix_ins]
-    commands = []
-    for last in (["row.yaml"], ["evaluate.yaml", "row.yaml"]):
+
+    def bundle(*last: str) -> list[str]:
         files = str([f"configs/{name}" for name in ("train.yaml", *mix_ins, *last)])
-        commands.append(["monai.bundle", "run", "--config_file", files, "--dataset_dir", str(data)])
-    return run_commands(commands, root, root / "log.txt")
+        return ["monai.bundle", "run", "--config_file", files, "--dataset_dir", str(data)]
+
+    weights = []
+    if job.weights_of:
+        teacher = root.with_name(f"{job.weights_of}_seed{job.seed}")
+        weights = ["--weights", str(teacher / "models" / "model.pt")]
+    elif not done.is_file():
+        if log := run_commands([bundle("row.yaml")], root, root / "train_log.txt"):
+            return log
+        done.write_text(json.dumps({"commit": commit(), "options": options}) + "\n", encoding="utf-8")
+    return run_commands([bundle("evaluate.yaml", "row.yaml") + weights], root, root / "evaluate_log.txt")
 
 
 def commit() -> str:

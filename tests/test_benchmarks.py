@@ -113,6 +113,56 @@ def test_finished_jobs_are_skipped_and_failures_are_named(tmp_path, monkeypatch)
     assert sorted(run) == ["b", "c"]
 
 
+@pytest.fixture
+def commands(tmp_path, monkeypatch):
+    """Commands that a job would have run in the repository ``tmp_path``, with a bundle that has one file."""
+    monkeypatch.setattr(jobs, "REPOSITORY", tmp_path)
+    (tmp_path / "bundles" / "bundle" / "configs").mkdir(parents=True)
+    run = []
+    monkeypatch.setattr(jobs, "run_commands", lambda given, folder, log: run.extend(given))
+    return run
+
+
+def job(row, **options):
+    return jobs.Job("x", "cpu", row, 0, "bundle", ("p.py",), {"seed": 0}, **options)
+
+
+def test_a_finished_training_is_evaluated_again_but_not_repeated(commands, tmp_path):
+    for _ in range(2):
+        jobs.train_and_evaluate(job("a"), tmp_path, tmp_path / "work" / "a_seed0")
+    assert ["evaluate" in str(words) for words in commands] == [False, True, True]
+
+
+def test_with_other_options_a_training_is_repeated(commands, tmp_path):
+    for mix_ins in ((), ("more",)):
+        jobs.train_and_evaluate(job("a", mix_ins=mix_ins), tmp_path, tmp_path / "work" / "a_seed0")
+    assert ["evaluate" in str(words) for words in commands] == [False, True, False, True]
+
+
+def test_the_networks_of_another_row_are_evaluated_without_a_training(commands, tmp_path):
+    jobs.train_and_evaluate(job("b", weights_of="a"), tmp_path, tmp_path / "work" / "b_seed0")
+    [words] = commands
+    assert words[-2:] == ["--weights", str(tmp_path / "work" / "a_seed0" / "models" / "model.pt")]
+
+
+def test_what_needs_another_row_runs_after_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "prepare_data", lambda *args: None)
+    run = []
+    monkeypatch.setattr(jobs, "run_job", lambda job, *args: run.append(job.row))
+    monkeypatch.setattr(jobs, "REPOSITORY", tmp_path)
+    planned = [job("b", weights_of="a"), job("c", labels_of="a"), job("a"), job("d")]
+    jobs.run_jobs(planned, tmp_path, tmp_path, 1)
+    assert run == ["a", "d", "b", "c"]
+
+
+@pytest.mark.parametrize("name", [file.stem for file in (jobs.REPOSITORY / "benchmarks" / "rows").glob("*")])
+def test_a_row_needs_rows_that_are_trained_with_its_seeds(name):
+    planned = jobs.read_jobs(name, "cpu")
+    trained = {(job.row, job.seed) for job in planned if job.trains and not (job.control or job.weights_of)}
+    needed = {(row, job.seed) for job in planned for row in (job.labels_of, job.weights_of) if row}
+    assert needed <= trained
+
+
 def test_data_are_prepared_in_a_folder_named_after_the_options(tmp_path):
     words = ("datasets/acdc/prepare.py", "--raw", "{raw}/acdc", "--out", "{out}", "--full", "3")
     assert jobs.folder_of(words, tmp_path) == tmp_path / "data" / "acdc_raw_out_full_3"

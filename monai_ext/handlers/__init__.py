@@ -6,6 +6,7 @@ from monai_ext.handlers.label_correction import LabelCorrection
 from monai_ext.handlers.label_review import LabelReview
 from monai_ext.handlers.memorization import MemorizationDetector
 from monai_ext.handlers.metrics import mean_dice, tag_accuracy
+from monai_ext.handlers.overlays import OverlayPictures
 from monai_ext.handlers.progress import InferenceProgress
 from monai_ext.handlers.schedules import PolynomialDecay, RampUp
 from monai_ext.handlers.seeding import EpochSeed
@@ -20,6 +21,7 @@ __all__ = [
     "LabelCorrection",
     "LabelReview",
     "MemorizationDetector",
+    "OverlayPictures",
     "PolynomialDecay",
     "RampUp",
     "StandardTraining",

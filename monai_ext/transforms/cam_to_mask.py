@@ -186,9 +186,10 @@ class MaskInOriginalSpaced(Compose):
 class MapToPseudoLabeld(MapTransform):
     """Make labels to learn from out of a map and the tags of its slices, with 255 where the map is undecided.
 
-    In slices with the tag, voxels above ``high`` become 1, those below ``low`` 0 and those between 255.
-    Slices without it become 0, slices of unknown tag (255) are 255 wherever the map is not below ``low``. Not
-    random, not invertible.
+    In slices with the tag, voxels above ``high`` become 1, those below ``low`` 0 and those between 255; if
+    none is above ``high``, the map has missed the object, and the whole slice is 255. Slices without the tag
+    become 0, slices of unknown tag (255) are 255 wherever the map is not below ``low``. Not random, not
+    invertible.
 
     Args:
         keys: keys of maps (1, *S0) in [0, 1]; they become label maps (1, *S0).
@@ -214,6 +215,8 @@ class MapToPseudoLabeld(MapTransform):
             tags = plain(torch.as_tensor(result[self.tags_key])).to(cam.device)[0]
             label = torch.where(cam < self.low, 0.0, float(UNLABELED))
             label = torch.where((cam > self.high) & (tags == 1), 1.0, label)
+            missed = (tags == 1) & (cam.flatten(0, -2).amax(dim=0) <= self.high)
+            label = torch.where(missed, float(UNLABELED), label)
             label = torch.where(tags == 0, 0.0, label)
             meta = given.meta if isinstance(given, MetaTensor) else None
             result[key] = MetaTensor(label, meta=meta)  # which says under what name it is saved

@@ -98,17 +98,31 @@ def test_inference_segments_cases_that_miss_a_modality(trained, data, tmp_path):
         for modality, file in given.items():
             shutil.copy(file, tmp_path / "in" / case / f"{case}_{modality}.nii.gz")
     trained.run("infer", input=str(tmp_path / "in"), output_dir=str(tmp_path / "out"))
-    made = {file.name: read(file) for file in (tmp_path / "out").iterdir()}
+    made = {file.name: read(file) for file in (tmp_path / "out").glob("*.nii.gz")}
     assert set(made) == {"both_seg.nii.gz", "a_seg.nii.gz", "b_seg.nii.gz"}
     assert all(mask.shape == read(t1).shape and set(np.unique(mask)) == {0, 1} for mask in made.values())
     assert np.array_equal(made["b_seg.nii.gz"], made["both_seg.nii.gz"])  # t1 has no weight beside flair
     assert not np.array_equal(made["a_seg.nii.gz"], made["both_seg.nii.gz"])
 
 
+def test_inference_saves_the_map_that_the_mask_was_cut_from_and_a_picture(trained, data, tmp_path):
+    case = first_test_case(data)
+    (tmp_path / "in").mkdir()
+    for file in case["image"]:
+        shutil.copy(file, tmp_path / "in")
+    trained.run("infer", input=str(tmp_path / "in"), output_dir=str(tmp_path / "out"), threshold=0.5)
+    mask = nib.load(tmp_path / "out" / f"{case['case']}_seg.nii.gz")
+    cam = nib.load(tmp_path / "out" / "maps" / f"{case['case']}_map.nii.gz")
+    assert np.allclose(mask.affine, cam.affine) and mask.get_fdata().any()
+    assert cam.get_fdata().min() >= 0 and cam.get_fdata().max() <= 1
+    assert (cam.get_fdata()[mask.get_fdata() > 0] >= 0.5).all()
+    assert (tmp_path / "out" / "pictures" / f"{case['case']}.png").stat().st_size > 1000
+
+
 @pytest.fixture(scope="session")
 def predictions(trained):
     """Folder of the labels that the maps of the training cases became."""
-    trained.run("train", mix_ins=["pseudo_labels"])
+    trained.run("train", mix_ins=["pseudo_labels"], low=0.01, high=0.99)
     return trained.root / "eval" / "pseudo_labels"
 
 

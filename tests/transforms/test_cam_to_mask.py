@@ -280,6 +280,16 @@ def test_pseudo_labels_follow_the_map_and_the_tag_of_the_slice(tag, expected):
     assert torch.equal(data["pred"], cam)
 
 
+def test_a_tagged_slice_that_the_map_missed_is_undecided_throughout():
+    cam = torch.zeros(1, 4, 4, 3)
+    cam[:, 0, 0, 0], cam[:, 0, 0, 1] = 0.9, 0.4
+    data = {"pred": cam, "tags": torch.tensor([[1, 1, 0]])}
+    label = MapToPseudoLabeld("pred", low=0.25, high=0.5)(data)["pred"]
+    assert label[..., 0].unique().tolist() == [0, 1]
+    assert (label[..., 1] == UNLABELED).all()
+    assert not label[..., 2].any()
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.5, 0.4), (-0.1, 0.5), (0.2, 1.5)])
 def test_says_which_thresholds_make_pseudo_labels(low, high):
     with pytest.raises(ValueError, match=f"0 <= low <= high <= 1, got {low} and {high}"):

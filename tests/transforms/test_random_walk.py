@@ -19,7 +19,8 @@ def square(low=6, high=15, depth=2):
 
 
 def walk(image, cam, **options):
-    return RandomWalkd("pred", **{"smoothing": 0, **options})({"image": image, "pred": cam})["pred"]
+    given = {"smoothing": 0, "across_slices": 0, "seeds": [(0.25, 0.85)], **options}
+    return RandomWalkd("pred", **given)({"image": image, "pred": cam})["pred"]
 
 
 def test_a_coarse_map_takes_the_shape_of_the_object():
@@ -40,7 +41,7 @@ def test_the_probability_is_that_of_scikit_image():
         mode="bf",
         return_full_prob=True,
     )[1]
-    found = walk(image, cam, low=0.3, high=0.8, beta=50)
+    found = walk(image, cam, seeds=[(0.3, 0.8)], beta=50)
     np.testing.assert_allclose(found[0, ..., 0], wanted, atol=0.02)
 
 
@@ -100,13 +101,50 @@ def test_the_input_is_left_as_it_was_and_the_result_can_be_inverted():
     assert isinstance(walk(image, cam), MetaTensor) and torch.equal(cam, before)
 
 
+def test_several_pairs_of_seeds_are_averaged():
+    image, cam = square()
+    image = image + 0.1 * torch.rand(image.shape)
+    pairs = [(0.2, 0.9), (0.4, 0.6)]
+    alone = [walk(image, cam, seeds=[pair]) for pair in pairs]
+    assert not torch.equal(*alone)
+    torch.testing.assert_close(walk(image, cam, seeds=pairs), (alone[0] + alone[1]) / 2)
+
+
+def test_without_seeds_the_map_stays_as_it_is():
+    image, cam = square()
+    assert walk(image, cam, seeds=[]) is cam
+
+
+def test_a_slice_that_is_half_as_bright_counts_a_quarter_with_power_2():
+    image, cam = square()
+    cam[..., 1] /= 2
+    alike, weighted = walk(image, cam), walk(image, cam, slice_power=2)
+    torch.testing.assert_close(weighted[..., 0], alike[..., 0])
+    torch.testing.assert_close(weighted[..., 1], alike[..., 1] / 4)
+
+
+def test_a_slice_that_the_map_missed_takes_the_place_from_its_neighbors():
+    image, cam = square(depth=3)
+    cam[..., 1] = 0
+    assert not walk(image, cam)[..., 1].any()
+    found = walk(image, cam, across_slices=1)
+    torch.testing.assert_close(found[..., 1], found[..., 0])
+
+
+def test_a_map_of_0_stays_0():
+    image, cam = square()
+    assert not walk(image, torch.zeros_like(cam), slice_power=2).any()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"low": 0.9}, "Expected 0 <= low < high < 1, got 0.9 and 0.85"),
-        ({"high": 1.0}, "got 0.25 and 1.0"),
-        ({"beta": 0}, "Expected beta > 0 and smoothing >= 0, got 0 and 0.7"),
-        ({"smoothing": -1}, "got 1000.0 and -1"),
+        ({"seeds": [(0.9, 0.85)]}, r"Expected seeds as pairs 0 <= a < b < 1, got \[\(0.9, 0.85\)\]"),
+        ({"seeds": [(0.2, 1.0)]}, r"got \[\(0.2, 1.0\)\]"),
+        ({"seeds": [[0.2]]}, "Expected seeds as pairs"),
+        ({"beta": 0}, "Expected beta > 0, and smoothing, .* got 0, 0.7, 1.0 and 0.0"),
+        ({"smoothing": -1}, "got 3000.0, -1, 1.0 and 0.0"),
+        ({"slice_power": -1}, "got 3000.0, 0.7, 1.0 and -1"),
     ],
 )
 def test_numbers_out_of_range_are_refused(options, message):

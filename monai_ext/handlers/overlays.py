@@ -1,0 +1,82 @@
+"""A picture of every segmented case, to look at before anybody relies on it."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+
+from monai_ext.keys import CASE, IMAGE, PRED
+from monai_ext.report import MAP, draw
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+PRED_MAP = f"{PRED}_map"
+
+
+class OverlayPictures:
+    """Draw image, map and mask of every case, in the slice with the largest object, to ``CASE.png``.
+
+    Where the mask is empty it is the slice with the highest map, or the middle one. Postprocessing must have
+    brought the image to the grid of the mask, as ``Invertd`` with ``keys: image`` does.
+
+    Event: ITERATION_COMPLETED. Reads: ``engine.state.batch["case"]``; ``engine.state.output["image"]``
+    (M, *S), ``["pred"]`` (1, *S) and, if it is there, ``["pred_map"]`` (1, *S), all decollated. Writes: the
+    pictures. State: none.
+
+    Args:
+        output_dir: folder of the pictures.
+        channel: channel of the image that is drawn; another one that is there, if it is constant.
+    """
+
+    def __init__(self, output_dir: str, channel: int = 0) -> None:
+        self.output_dir = Path(output_dir)
+        self.channel = channel
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the evaluator."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Draw the cases of this iteration."""
+        batch: Any = engine.state.batch
+        output: Any = engine.state.output
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        for given, made in zip(batch, output, strict=True):
+            shown = {key: array(made[key]) for key in (IMAGE, PRED, PRED_MAP) if key in made}
+            self.draw(str(given[CASE]), shown)
+
+    def draw(self, case: str, volumes: dict[str, np.ndarray]) -> None:
+        """Draw one case."""
+        image, mask, cam = volumes[IMAGE], volumes[PRED][0], volumes.get(PRED_MAP)
+        present = [c for c in (self.channel, *range(len(image))) if image[c].max() > image[c].min()]
+        z = slice_to_show(mask, None if cam is None else cam[0])
+        shown = image[(present or [0])[0]][..., z]
+        columns = {"image": shown}
+        if cam is not None:
+            columns[MAP] = cam[0][..., z]
+        columns["prediction"] = mask[..., z].astype(int)
+        figure, axes = plt.subplots(1, len(columns), figsize=(3 * len(columns), 3.3), layout="constrained")
+        for axis, (title, label) in zip(axes, columns.items(), strict=True):
+            draw(axis, shown, label, title)
+            axis.set_title(title, fontsize=10)
+        figure.suptitle(f"{case}, slice {z}, {int((mask > 0).sum())} voxels segmented", fontsize=9)
+        figure.savefig(self.output_dir / f"{case}.png", dpi=110)
+        plt.close(figure)
+
+
+def slice_to_show(mask: np.ndarray, cam: np.ndarray | None) -> int:
+    """Number along the last axis of the slice of (H, W, D) with the largest object, or the highest map."""
+    if mask.any():
+        return int((mask > 0).sum(axis=(0, 1)).argmax())
+    if cam is not None and cam.any():
+        return int(cam.max(axis=(0, 1)).argmax())
+    return mask.shape[-1] // 2
+
+
+def array(volume: torch.Tensor) -> np.ndarray:
+    """A tensor as an array."""
+    return np.asarray(torch.as_tensor(volume).cpu())
