@@ -2,7 +2,8 @@
 
 A training step of a bundle (drawing and augmenting the batch, loss, trainer, its handlers) beside the bare
 network step (the same batch already a tensor, forward, cross-entropy, backward, optimizer), in turns in one
-process. A bundle that is named in ``PLAIN`` is also put beside itself without its method.
+process. A bundle that is named in ``VIEWS`` gives the network each batch several times, and so does its bare
+step. A bundle that is named in ``PLAIN`` is also put beside itself without its method.
 """
 
 import json
@@ -23,28 +24,36 @@ import torch
 import typer
 from monai.bundle import ConfigParser
 
+from monai_ext.cams import by_modality
 from monai_ext.inferers import AutocastInferer
-from monai_ext.keys import IMAGE, LABEL
+from monai_ext.keys import IMAGE, LABEL, TAGS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PLAIN: dict[str, dict[str, Any]] = {
     "noisy_label_segmentation": {"train::inferer::scales": [1], "correction::enabled": False},
 }
 """Overrides that leave a plain training on the labels as they are."""
+VIEWS = {"brats_weak_cam_segmentation": 2}
 
 
-def random_items(count: int = 8, depth: int = 10) -> list[dict[str, Any]]:
-    """Cases of noise, half of them fully and half partially labeled: speed does not depend on the data."""
+def random_items(channels: int, tagged: bool, count: int = 8, depth: int = 10) -> list[dict[str, Any]]:
+    """Cases of noise: speed does not depend on the data.
+
+    Half of the slices are tagged, or half of the cases fully and half partially labeled.
+    """
     rng = np.random.default_rng(0)
     items = []
     for number in range(count):
+        image = torch.from_numpy(rng.random((channels, 128, 128, depth), dtype=np.float32))
+        if tagged:
+            tags = torch.arange(depth)[None] % 2
+            items.append({"image": image, "tags": tags, "supervision": "tags"})
+            continue
         label = rng.integers(0, 2, (1, 128, 128, depth))
         if number % 2:
             label[rng.random(label.shape) < 0.99] = 255
-        image = torch.from_numpy(rng.random((1, 128, 128, depth), dtype=np.float32))
-        items.append(
-            {"image": image, "label": torch.from_numpy(label), "supervision": ("full", "partial")[number % 2]}
-        )
+        kind = ("full", "partial")[number % 2]
+        items.append({"image": image, "label": torch.from_numpy(label), "supervision": kind})
     return items
 
 
@@ -52,10 +61,11 @@ def bundle_training(bundle: str, folder: str, steps: int, overrides: dict[str, A
     """The bundle's own configuration on random cases, all handlers included; nothing is validated."""
     parser = ConfigParser()
     parser.read_config(str(REPOSITORY / "bundles" / bundle / "configs" / "train.yaml"))
+    channels = len(parser.get("modalities", ["one"]))
     parser.update(
         {
             "bundle_root": folder,
-            "train::dataset::data": random_items(),
+            "train::dataset::data": random_items(channels, tagged="tags" in parser),
             "train::preprocessing": {"_target_": "Compose", "transforms": []},
             "validate::dataset::data": [],
             "train::dataloader::batches_per_epoch": steps,
@@ -77,18 +87,31 @@ def epochs_of(trainer: Any) -> Callable[[], None]:
 
 
 def bare_steps(
-    network: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: dict[str, torch.Tensor], n: int
+    network: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: dict[str, torch.Tensor],
+    n: int,
+    views: int,
 ) -> None:
-    """Forward, cross-entropy of every output, backward and optimizer, n times on one batch."""
+    """Forward of every view, cross-entropy of every output, backward and optimizer, n times on one batch."""
     inferer = AutocastInferer()
-    label = batch[LABEL][:, 0]
     for _ in range(n):
-        logits = inferer(batch[IMAGE], network)
-        outputs = logits.unbind(1) if logits.ndim == label.ndim + 2 else [logits]
-        loss = sum(torch.nn.functional.cross_entropy(z, label, ignore_index=255) for z in outputs)
+        loss = sum(cross_entropy(inferer(batch[IMAGE], network), batch) for _ in range(views))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+
+def cross_entropy(logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Of the mean of each score map against the tags, or of every output against the label map."""
+    if TAGS in batch:
+        scores = by_modality(logits).mean(dim=(-2, -1))
+        return torch.nn.functional.cross_entropy(
+            scores.flatten(0, 1), batch[TAGS].repeat_interleave(scores.shape[1])
+        )
+    label = batch[LABEL][:, 0]
+    outputs = logits.unbind(1) if logits.ndim == label.ndim + 2 else [logits]
+    return torch.stack([torch.nn.functional.cross_entropy(z, label, ignore_index=255) for z in outputs]).sum()
 
 
 def median_ratio(above: list[float], below: list[float]) -> float:
@@ -111,7 +134,7 @@ def main(
         network, optimizer = parser.get_parsed_content("network"), parser.get_parsed_content("optimizer")
         batch = next(iter(parser.get_parsed_content("train::dataloader")))
         runs: dict[str, Callable[[], None]] = {
-            "bare": lambda: bare_steps(network, optimizer, batch, steps),
+            "bare": lambda: bare_steps(network, optimizer, batch, steps, VIEWS.get(bundle, 1)),
             "bundle": epochs_of(parser.get_parsed_content("train::trainer")),
         }
         if bundle in PLAIN:

@@ -4,8 +4,14 @@ A network's score maps are (B, M K, H, W): for each of M modalities, K = 2 class
 """
 
 import math
+from typing import Literal
 
+import torch
+from skimage.measure import label
 from torch import Tensor
+
+Component = Literal["highest", "largest", "all"]
+"""Which connected part of a mask is kept: that in which its map is highest, the largest, or all."""
 
 EPSILON = 1e-8
 CLASSES = 2
@@ -64,3 +70,26 @@ def scale_to_unit_norm(cam: Tensor) -> Tensor:
     """
     norm = cam.flatten(-2).norm(dim=-1)[..., None, None]
     return cam / norm.clamp_min(EPSILON)
+
+
+def keep_component(mask: Tensor, which: Component, peak: int = 0) -> Tensor:
+    """A mask of which one connected part is left; neighbors touch by a face, an edge or a corner.
+
+    Args:
+        mask: (*S), of zeros and others.
+        which: the part with the voxel ``peak``, the one with the most voxels, or all.
+        peak: number of a voxel of the flattened mask, where its map is highest.
+
+    Returns:
+        (*S); nothing is left of a mask without its peak.
+
+    Raises:
+        ValueError: if ``which`` is another word.
+    """
+    if which not in ("highest", "largest", "all"):
+        raise ValueError(f"Expected component highest, largest or all, got {which!r}.")
+    if which == "all" or not mask.any():
+        return mask
+    parts = torch.as_tensor(label(mask.cpu().numpy() != 0), device=mask.device)
+    chosen = parts.flatten()[peak] if which == "highest" else parts.flatten().bincount()[1:].argmax() + 1
+    return mask * ((parts == chosen) & (parts > 0))

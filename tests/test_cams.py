@@ -6,7 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monai_ext.cams import activation, by_modality, pool_scores, scale_to_unit_norm, scale_to_unit_range
+from monai_ext.cams import (
+    activation,
+    by_modality,
+    keep_component,
+    pool_scores,
+    scale_to_unit_norm,
+    scale_to_unit_range,
+)
 
 
 def maps(*shape, seed=0):
@@ -93,3 +100,35 @@ def test_the_unit_norm_is_the_length_of_each_map_for_itself():
 @pytest.mark.parametrize("scaled", [scale_to_unit_range, scale_to_unit_norm])
 def test_scaling_has_the_gradient_of_its_equation(scaled):
     assert torch.autograd.gradcheck(scaled, maps(2, 3, 3).abs().requires_grad_())
+
+
+def two_parts():
+    """A mask of a part of 4 and one of 3 voxels that touch by nothing, the larger at voxel 0."""
+    mask = torch.zeros(2, 3, 4)
+    mask[0, 0, :4] = 1
+    mask[1, 2, :3] = 1
+    return mask
+
+
+@pytest.mark.parametrize(("which", "peak", "left"), [("largest", 23, 4), ("all", 23, 7), ("highest", 20, 3)])
+def test_one_part_of_a_mask_is_kept(which, peak, left):
+    mask = two_parts()
+    kept = keep_component(mask, which, peak)
+    assert kept.sum() == left and kept.dtype == mask.dtype
+    assert (kept <= mask).all() and (which == "largest") <= bool(kept[0, 0, 0])
+
+
+def test_parts_that_touch_by_a_corner_are_one():
+    mask = torch.zeros(2, 2, 2)
+    mask[0, 0, 0] = mask[1, 1, 1] = 1
+    assert torch.equal(keep_component(mask, "highest", 7), mask)
+
+
+def test_nothing_is_left_of_a_mask_without_its_peak():
+    assert not keep_component(two_parts(), "highest", 23).any()
+    assert not keep_component(torch.zeros(2, 2), "largest").any()
+
+
+def test_another_word_for_a_component_is_refused():
+    with pytest.raises(ValueError, match="Expected component highest, largest or all, got 'first'"):
+        keep_component(two_parts(), "first")

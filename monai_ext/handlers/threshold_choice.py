@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.metrics import compute_dice
-from monai.transforms import KeepLargestConnectedComponent
 from torch import Tensor
 
+from monai_ext.cams import Component, keep_component
 from monai_ext.handlers.evaluation import score_volume, summarize, without_nan
 from monai_ext.keys import CASE, LABEL, PATIENT, PRED
 
@@ -43,7 +43,7 @@ class ThresholdChoice:
         output_dir: folder of the two files.
         unit: "mm" or "voxel", see ``EvaluationSummary``.
         keys: predictions whose maps are looked at; the map of ``pred`` is ``pred_map``.
-        largest_component: as in the postprocessing.
+        component: as in the postprocessing, see ``monai_ext.cams.keep_component``.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class ThresholdChoice:
         output_dir: str,
         unit: str = "mm",
         keys: Sequence[str] = (PRED,),
-        largest_component: bool = True,
+        component: Component = "highest",
     ) -> None:
         self.output_dir = Path(output_dir)
         self.unit = unit
         self.keys = tuple(keys)
-        self.largest = KeepLargestConnectedComponent() if largest_component else None
+        self.component = component
         self.cases: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
@@ -73,20 +73,20 @@ class ThresholdChoice:
         for given, item in zip(batch, output, strict=True):
             label = torch.as_tensor(item[LABEL]).cpu()
             spacing = item[LABEL].pixdim.tolist() if self.unit == "mm" else [1.0] * (label.ndim - 1)
-            levels = {key: levels_of(torch.as_tensor(item[key + BEHIND]).cpu()) for key in self.keys}
-            dice = {key: [dice_of(m, label) for m in self.masks(level)] for key, level in levels.items()}
+            maps = {key: torch.as_tensor(item[key + BEHIND]).cpu() for key in self.keys}
+            levels = {key: (levels_of(cam), int(cam.argmax())) for key, cam in maps.items()}
+            dice = {key: [dice_of(m, label) for m in self.masks(*level)] for key, level in levels.items()}
             case, patient = str(given[CASE]), str(given[PATIENT])
             about = {"case": case, "patient": patient, "spacing": spacing, "label": label.to(torch.uint8)}
             self.cases.append({**about, "levels": levels, "dice": dice})
 
-    def masks(self, levels: Tensor) -> list[Tensor]:
+    def masks(self, levels: Tensor, peak: int) -> list[Tensor]:
         """Masks (1, *S) at every threshold."""
-        return [self.mask(levels, step) for step in range(len(THRESHOLDS))]
+        return [self.mask(levels, peak, step) for step in range(len(THRESHOLDS))]
 
-    def mask(self, levels: Tensor, step: int) -> Tensor:
+    def mask(self, levels: Tensor, peak: int, step: int) -> Tensor:
         """Mask (1, *S) at one threshold."""
-        mask = (levels > step).to(torch.uint8)
-        return mask if self.largest is None else torch.as_tensor(self.largest(mask))
+        return keep_component((levels > step).to(torch.uint8), self.component, peak)
 
     def write(self, engine: Engine) -> None:
         """Write the two files."""
@@ -119,7 +119,8 @@ class ThresholdChoice:
             others = np.array([other["patient"] != case["patient"] for other in self.cases])
             chosen = dice[others] if others.any() else dice
             step = int(np.nanmean(chosen, axis=0).argmax())
-            mask = self.mask(case["levels"][key], step)
+            levels, peak = case["levels"][key]
+            mask = self.mask(levels, peak, step)
             [scores] = score_volume(mask, case["label"], 2, case["spacing"])
             scored.append({"case": case["case"], "threshold": THRESHOLDS[step], "classes": {REGION: scores}})
         return {**summarize(scored, [REGION]), "cases": scored}

@@ -13,14 +13,21 @@ from monai.transforms import (
     CopyItemsd,
     Invertd,
     InvertibleTransform,
-    KeepLargestConnectedComponentd,
     MapTransform,
 )
 from monai.utils import ensure_tuple
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from monai_ext.cams import EPSILON, activation, by_modality, pool_scores, scale_to_unit_range
+from monai_ext.cams import (
+    EPSILON,
+    Component,
+    activation,
+    by_modality,
+    keep_component,
+    pool_scores,
+    scale_to_unit_range,
+)
 from monai_ext.keys import IMAGE, TAGS, UNLABELED
 
 CAM, MAP = "cam_", "_map"
@@ -153,10 +160,36 @@ class FuseModalityMapsd(MapTransform):
         return MetaTensor(larger.movedim(0, -1))
 
 
-class MaskInOriginalSpaced(Compose):
-    """Inverse of the image's preprocessing, which interpolates the map, then threshold and largest component.
+class KeepComponentd(MapTransform):
+    """Keep one connected part of masks whose maps lie beside them, see ``monai_ext.cams.keep_component``.
 
-    MONAI's ``Invertd``, ``AsDiscreted`` and ``KeepLargestConnectedComponentd``. The map on the grid of the
+    Not random, not invertible.
+
+    Args:
+        keys: keys of masks (1, *S); the map of each stands under the key with ``_map`` behind it.
+        component: "highest", "largest" or "all".
+
+    Raises:
+        ValueError: if ``component`` is another word.
+    """
+
+    def __init__(self, keys: KeysCollection, component: Component = "highest") -> None:
+        super().__init__(keys)
+        keep_component(torch.zeros(1), component)  # refuses other words
+        self.component = component
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            peak = int(plain(result[f"{key}{MAP}"]).argmax())
+            result[key] = keep_component(result[key], self.component, peak)
+        return result
+
+
+class MaskInOriginalSpaced(Compose):
+    """Inverse of the image's preprocessing, which interpolates the map, then threshold and one component.
+
+    MONAI's ``Invertd`` and ``AsDiscreted``, then ``KeepComponentd``. The map on the grid of the
     image file stays under the key with ``_map`` behind it. Not random, not invertible.
 
     Args:
@@ -164,7 +197,7 @@ class MaskInOriginalSpaced(Compose):
             of 0 and 1 on the grid of the image file.
         preprocessing: the invertible transforms that made the network's image, applied to ``image``.
         threshold: a voxel of this value or above belongs to the object.
-        largest_component: keep the largest connected part of the mask only.
+        component: which connected part of the mask is kept: "highest", "largest" or "all".
     """
 
     def __init__(
@@ -172,15 +205,16 @@ class MaskInOriginalSpaced(Compose):
         keys: KeysCollection,
         preprocessing: InvertibleTransform,
         threshold: float,
-        largest_component: bool = True,
+        component: Component = "highest",
     ) -> None:
         keys = list(ensure_tuple(keys))
         steps: list[MapTransform] = [
             Invertd(keys, preprocessing, orig_keys=IMAGE, nearest_interp=False),
             CopyItemsd(keys, names=[f"{key}{MAP}" for key in keys]),
             AsDiscreted(keys, threshold=threshold),
+            KeepComponentd(keys, component),
         ]
-        super().__init__(steps + [KeepLargestConnectedComponentd(keys)] * largest_component)
+        super().__init__(steps)
 
 
 class MapToPseudoLabeld(MapTransform):

@@ -8,10 +8,11 @@ import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.metrics import DiceMetric
-from monai.transforms import AsDiscrete, KeepLargestConnectedComponent
+from monai.transforms import AsDiscrete
 
 from monai_ext.handlers import ThresholdChoice
 from monai_ext.handlers.threshold_choice import THRESHOLDS
+from monai_ext.transforms.cam_to_mask import KeepComponentd
 
 SIZE = (6, 5, 4)
 
@@ -63,7 +64,7 @@ def dice_by_hand(mask, label):
 
 def test_dice_at_every_threshold_is_that_of_the_mask_by_hand(choose):
     cases = [random_case(seed=seed) for seed in range(3)]
-    found = choose(cases, largest_component=False)
+    found = choose(cases, component="all")
     for threshold, dice in zip(found["thresholds"], found["pred"]["dice"], strict=True):
         masks = [item["pred_map"] >= threshold - 1e-6 for _, item in cases]
         by_hand = [dice_by_hand(m.int(), item["label"]) for m, (_, item) in zip(masks, cases, strict=True)]
@@ -75,15 +76,16 @@ def test_masks_are_those_of_the_postprocessing(choose):
     _, item = only = random_case()
     found = choose([only])["pred"]["dice"]
     for threshold, dice in zip(THRESHOLDS, found, strict=True):
-        mask = KeepLargestConnectedComponent()(AsDiscrete(threshold=threshold)(item["pred_map"]))
-        wanted = DiceMetric()(mask[None], item["label"][None])
+        mask = AsDiscrete(threshold=threshold)(item["pred_map"])
+        kept = KeepComponentd("pred")({"pred": mask, "pred_map": item["pred_map"]})["pred"]
+        wanted = DiceMetric()(kept[None], item["label"][None])
         assert dice == pytest.approx(float(wanted), abs=1e-6)
 
 
 def test_the_threshold_of_a_patient_is_chosen_by_the_others(choose):
     """The first needs at most 0.3, the others more than 0.5; below it they have a Dice of 2/3."""
     cases = [case(*bar(0.3), "a"), case(*bar(0.8, 0.5), "b"), case(*bar(0.8, 0.5), "c")]
-    found = choose(cases, largest_component=False)["pred"]["left_out"]
+    found = choose(cases, component="all")["pred"]["left_out"]
     assert [c["threshold"] for c in found["cases"]] == [0.55, 0.05, 0.05]
     scores = [c["classes"]["region"]["dice"] for c in found["cases"]]
     assert scores == pytest.approx([0, 2 / 3, 2 / 3])
@@ -92,22 +94,28 @@ def test_the_threshold_of_a_patient_is_chosen_by_the_others(choose):
 
 def test_all_cases_of_a_patient_are_left_out_together(choose):
     both = [case(*bar(0.3), "a", "a1"), case(*bar(0.3), "a", "a2")]
-    found = choose([*both, case(*bar(0.8, 0.5), "b", "b1")], largest_component=False)["pred"]["left_out"]
+    found = choose([*both, case(*bar(0.8, 0.5), "b", "b1")], component="all")["pred"]["left_out"]
     assert [(c["case"], c["threshold"]) for c in found["cases"]] == [("a1", 0.55), ("a2", 0.55), ("b1", 0.05)]
 
 
 def test_a_single_patient_is_scored_by_its_own_choice(choose):
-    found = choose([case(*bar(0.8, 0.5))], largest_component=False)["pred"]
+    found = choose([case(*bar(0.8, 0.5))], component="all")["pred"]
     assert found["best"] == found["left_out"]["cases"][0]["threshold"] == 0.55
     assert found["left_out"]["mean"]["dice"] == 1
 
 
-def test_the_largest_component_is_kept_unless_told_otherwise(choose):
+def test_which_component_is_kept(choose):
     cam, label = bar(0.8)
     cam[0, 5, 4, 3] = 0.9
-    assert choose([case(cam, label)])["pred"]["dice"][0] == 1
-    alone = choose([case(cam, label)], largest_component=False)["pred"]["dice"][0]
-    assert alone == pytest.approx(16 / 17)
+
+    def dice(which):
+        return choose([case(cam, label)], component=which)["pred"]["dice"][0]
+
+    assert dice("largest") == 1
+    assert dice("all") == pytest.approx(16 / 17)
+    assert dice("highest") == 0
+    cam[0, 5, 4, 3] = 0.7
+    assert dice("highest") == 1
 
 
 def test_empty_maps_and_labels_count_as_right_only_together(choose):

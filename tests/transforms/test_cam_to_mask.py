@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -232,14 +233,18 @@ def test_the_mask_is_on_the_grid_of_the_file(item, preprocessing, tmp_path):
     torch.testing.assert_close(cam.max().item(), 0.9, atol=0.2, rtol=0)
 
 
-def test_only_the_largest_component_is_kept_unless_all_are_wanted(item, preprocessing):
-    item = dict(item, both=item["pred"].clone())
-    largest = MaskInOriginalSpaced("pred", preprocessing, 0.4)(item)["pred"]
-    both = MaskInOriginalSpaced("both", preprocessing, 0.4, largest_component=False)(item)["both"]
-    far = (slice(None), slice(10, None))
-    assert both[far].any() and not largest[far].any()
-    near = (slice(None), slice(None, 10))
-    assert torch.equal(both[near], largest[near]) and largest[near].any()
+def test_the_component_with_the_highest_value_is_kept_unless_others_are_wanted(item, preprocessing):
+    """A large part of 0.5 is near, a small one of 0.9 far away."""
+    item["pred"][item["pred"] == 0.8] = 0.5
+
+    def parts(**options):
+        mask = MaskInOriginalSpaced("pred", preprocessing, 0.3, **options)(copy.deepcopy(item))["pred"]
+        return mask[:, :10], mask[:, 10:]
+
+    near, far = parts(component="all")
+    assert near.any() and far.any()
+    for options, wanted in [({}, (0 * near, far)), ({"component": "largest"}, (near, 0 * far))]:
+        assert all(torch.equal(a, b) for a, b in zip(parts(**options), wanted, strict=True))
 
 
 def test_a_voxel_of_the_threshold_itself_belongs_to_the_object(item, preprocessing):
