@@ -54,9 +54,9 @@ class LabelCorrection:
     Raises:
         ValueError: if ``interval`` is below 1.
 
-    Differs from the source: the pass is in evaluation mode, after the epoch. It averages scales, as the
-    paper says and its code does not, if ``averaging`` has several. The moving average of the weights is ours:
-    in the middle of a training, while the learning rate is high, single weights predict worse.
+    Differs from the source: the pass is in evaluation mode, after the epoch, and averages scales, as the
+    paper says and its code does not. The moving average of the weights is ours: in the middle of a training,
+    while the learning rate is high, single weights predict worse.
 
     References:
         Liu et al., *Adaptive early-learning correction for segmentation from noisy annotations*, CVPR 2022,
