@@ -7,6 +7,7 @@ from monai_ext.losses.generalized_cross_entropy import GeneralizedCrossEntropyLo
 from monai_ext.losses.mixed_pseudo_labels import MixedPseudoLabelLoss
 from monai_ext.losses.mixed_supervision import MixedSupervisionLoss
 from monai_ext.losses.multi_scale_consistency import MultiScaleConsistencyLoss
+from monai_ext.losses.partial_dice import PartialDiceCELoss
 from monai_ext.losses.partial_labels import PartialCrossEntropyLoss
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "MixedSupervisionLoss",
     "MultiScaleConsistencyLoss",
     "PartialCrossEntropyLoss",
+    "PartialDiceCELoss",
     "ShannonEntropyLoss",
 ]

@@ -1,7 +1,7 @@
 """Transforms: weak and corrected labels, labels on another grid, batched augmentation on the device."""
 
 from monai_ext.transforms.batch_augmentation import BatchAugmentation
-from monai_ext.transforms.branches import SplitBranchesd
+from monai_ext.transforms.branches import ClassProbabilityd, SplitBranchesd
 from monai_ext.transforms.cam_to_mask import FuseModalityMapsd, MapToPseudoLabeld, MaskInOriginalSpaced
 from monai_ext.transforms.label_correction import CorrectLabels
 from monai_ext.transforms.label_resize import ResizeLabelSlicesd
@@ -13,6 +13,7 @@ from monai_ext.transforms.spatial_views import RandomSpatialView, SpatialView
 __all__ = [
     "ArrangeModalitiesd",
     "BatchAugmentation",
+    "ClassProbabilityd",
     "ClassesInOriginalSpaced",
     "CorrectLabels",
     "FuseModalityMapsd",

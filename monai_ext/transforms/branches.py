@@ -1,8 +1,9 @@
-"""Take apart what a network with several outputs gives."""
+"""Take from what a network gives what is wanted: an output, or the probability of a class."""
 
 from collections.abc import Hashable, Mapping, Sequence
 
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
 
@@ -34,4 +35,26 @@ class SplitBranchesd(MapTransform):
                     f"got shape {tuple(stacked.shape)}."
                 )
             result.update(zip(self.names, stacked, strict=True))
+        return result
+
+
+class ClassProbabilityd(MapTransform):
+    """Replace logits by the softmax probability of one class, as a map from which a mask can be cut.
+
+    Not random, not invertible; float32, as ``MetaTensor`` for MONAI's ``Invertd``.
+
+    Args:
+        keys: keys of logits (K, *S); they become maps (1, *S) in [0, 1].
+        index: number of the class, 0 being the background.
+    """
+
+    def __init__(self, keys: KeysCollection, index: int = 1) -> None:
+        super().__init__(keys)
+        self.index = index
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            probs = result[key].float().softmax(dim=0)
+            result[key] = MetaTensor(probs[self.index : self.index + 1])
         return result
