@@ -129,6 +129,15 @@ def speed_lines(folder: Path) -> list[str]:
         ratios = [r["ratio"], r.get("ratio_to_plain", "")]
         cells = [r["bundle"], ms["bundle"], ms["bare"], *ratios, f"`{r['command']}`", r["machine"]]
         lines.append(f"| {' | '.join(map(str, cells))} |")
+    if (file := folder / "correction_pass.json").is_file():
+        found = json.loads(file.read_text(encoding="utf-8"))
+        ms = found["ms_per_case"]
+        lines += [
+            "",
+            f"A correction pass of {found['bundle']} takes {found['ratio']} times as long as an evaluation of "
+            f"as many cases ({ms['correction']} and {ms['evaluation']} ms a case; `{found['command']}`; "
+            f"{found['machine']}).",
+        ]
     return lines
 
 

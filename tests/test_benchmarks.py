@@ -74,7 +74,8 @@ def test_rows_override_what_the_bundle_has(name):
     """A mistyped id would be accepted without a word and change nothing."""
     planned = jobs.read_jobs(name, "full")
     parser = ConfigParser()
-    parser.read_config(str(jobs.REPOSITORY / "bundles" / planned[0].bundle / "configs" / "train.yaml"))
+    configs = jobs.REPOSITORY / "bundles" / planned[0].bundle / "configs"
+    parser.read_config([str(configs / name) for name in ("train.yaml", "evaluate.yaml")])
     owners = {key.rpartition("::")[0] or key for job in planned for key in job.overrides}
     assert owners and {owner for owner in owners if owner not in parser} == set()
 
