@@ -134,8 +134,8 @@ def speed_lines(folder: Path) -> list[str]:
         ms = found["ms_per_case"]
         lines += [
             "",
-            f"A correction pass of {found['bundle']} takes {found['ratio']} times as long as an evaluation of "
-            f"as many cases ({ms['correction']} and {ms['evaluation']} ms a case; `{found['command']}`; "
+            f"A correction pass of {found['bundle']} takes {found['ratio']} times as long as an "
+            f"evaluation of as many cases ({ms['correction']} and {ms['evaluation']} ms a case; `{found['command']}`; "
             f"{found['machine']}).",
         ]
     return lines
