@@ -135,8 +135,8 @@ def speed_lines(folder: Path) -> list[str]:
         lines += [
             "",
             f"A correction pass of {found['bundle']} takes {found['ratio']} times as long as an "
-            f"evaluation of as many cases ({ms['correction']} and {ms['evaluation']} ms a case; `{found['command']}`; "
-            f"{found['machine']}).",
+            f"evaluation of as many cases ({ms['correction']} and {ms['evaluation']} ms a case; "
+            f"`{found['command']}`; {found['machine']}).",
         ]
     return lines
 
