@@ -4,9 +4,12 @@ A network's score maps are (B, M K, H, W): for each of M modalities, K = 2 class
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from skimage.measure import label
 from torch import Tensor
 
@@ -78,7 +81,7 @@ def keep_component(mask: Tensor, which: Component, peak: int = 0) -> Tensor:
     Args:
         mask: (*S), of zeros and others.
         which: the part with the voxel ``peak``, the one with the most voxels, or all.
-        peak: number of a voxel of the flattened mask, where its map is highest.
+        peak: number of a voxel of the flattened mask, see ``peak_of``.
 
     Returns:
         (*S); nothing is left of a mask without its peak.
@@ -93,3 +96,36 @@ def keep_component(mask: Tensor, which: Component, peak: int = 0) -> Tensor:
     parts = torch.as_tensor(label(mask.cpu().numpy() != 0), device=mask.device)
     chosen = parts.flatten()[peak] if which == "highest" else parts.flatten().bincount()[1:].argmax() + 1
     return mask * ((parts == chosen) & (parts > 0))
+
+
+def peak_of(cam: Tensor) -> int:
+    """Number of a voxel of the flattened map where it is highest; of several such parts, in the largest."""
+    highest = torch.as_tensor(cam == cam.max()).cpu()
+    return int(keep_component(highest, "largest").flatten().int().argmax())
+
+
+def channel_that_is_there(image: NDArray[np.generic], wanted: int) -> int:
+    """The wanted channel of an image (M, *S), or the first that is not constant if it is constant.
+
+    Raises:
+        ValueError: if the image has no such channel.
+    """
+    if not 0 <= wanted < len(image):
+        raise ValueError(f"Expected a channel from 0 to {len(image) - 1}, got {wanted}; set edges.")
+    there = [c for c in (wanted, *range(len(image))) if image[c].max() > image[c].min()]
+    return there[0] if there else wanted
+
+
+def modality_weights(given: Sequence[float] | None, modalities: int) -> Tensor:
+    """Weights (M,) of the modalities, equal ones for None.
+
+    Raises:
+        ValueError: if they are not M numbers >= 0 of which one is above 0.
+    """
+    weights = torch.ones(modalities) if given is None else torch.tensor(list(given), dtype=torch.float32)
+    if len(weights) != modalities or (weights < 0).any() or not weights.any():
+        raise ValueError(
+            f"Expected {modalities} weights >= 0 of the modalities, one of them above 0, got {given}; set "
+            "weights_of_modalities."
+        )
+    return weights

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from monai_ext.cams import (
     activation,
     by_modality,
+    channel_that_is_there,
     keep_component,
+    peak_of,
     pool_scores,
     scale_to_unit_norm,
     scale_to_unit_range,
@@ -132,3 +134,20 @@ def test_nothing_is_left_of_a_mask_without_its_peak():
 def test_another_word_for_a_component_is_refused():
     with pytest.raises(ValueError, match="Expected component highest, largest or all, got 'first'"):
         keep_component(two_parts(), "first")
+
+
+def test_of_several_highest_parts_the_largest_holds_the_peak():
+    cam = torch.zeros(1, 6, 6)
+    cam[0, 0, 0] = cam[0, 3:5, 3:5] = 0.7
+    assert peak_of(cam) == 3 * 6 + 3
+    cam[0, 0, 0] = 0.8
+    assert peak_of(cam) == 0
+
+
+def test_a_constant_channel_is_replaced_by_one_that_is_there():
+    image = np.zeros((3, 2, 2))
+    assert channel_that_is_there(image, 1) == 1
+    image[2, 0] = 1
+    assert [channel_that_is_there(image, wanted) for wanted in range(3)] == [2, 2, 2]
+    with pytest.raises(ValueError, match="Expected a channel from 0 to 2, got 3; set edges"):
+        channel_that_is_there(image, 3)

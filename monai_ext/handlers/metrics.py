@@ -9,7 +9,7 @@ from monai.handlers import IgniteMetricHandler, from_engine
 from monai.metrics import DiceMetric
 from torch import Tensor
 
-from monai_ext.cams import by_modality, pool_scores
+from monai_ext.cams import by_modality, modality_weights, pool_scores
 from monai_ext.keys import LABEL, PRED, UNLABELED
 
 
@@ -52,7 +52,7 @@ def tags_of_slices(
     for item in output:
         maps = by_modality(torch.as_tensor(item[PRED]).movedim(-1, 0))
         probs = pool_scores(maps, pool_share).softmax(dim=2)[:, :, 1]
-        shares = torch.tensor(weights or [1.0] * probs.shape[1], dtype=probs.dtype, device=probs.device)
+        shares = modality_weights(weights, probs.shape[1]).to(probs)
         found = (probs @ shares / shares.sum() > 0.5).long()
         tags = torch.as_tensor(item[LABEL])[0].to(probs.device)
         known = tags != UNLABELED

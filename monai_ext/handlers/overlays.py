@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
+from monai_ext.cams import channel_that_is_there
 from monai_ext.keys import CASE, IMAGE, PRED
 from monai_ext.report import MAP, draw
 
@@ -52,9 +53,8 @@ class OverlayPictures:
     def draw(self, case: str, volumes: dict[str, np.ndarray]) -> None:
         """Draw one case."""
         image, mask, cam = volumes[IMAGE], volumes[PRED][0], volumes.get(PRED_MAP)
-        present = [c for c in (self.channel, *range(len(image))) if image[c].max() > image[c].min()]
         z = slice_to_show(mask, None if cam is None else cam[0])
-        shown = image[(present or [0])[0]][..., z]
+        shown = image[channel_that_is_there(image, self.channel)][..., z]
         columns = {"image": shown}
         if cam is not None:
             columns[MAP] = cam[0][..., z]

@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from monai.metrics import compute_dice
 from torch import Tensor
 
-from monai_ext.cams import Component, keep_component
+from monai_ext.cams import Component, keep_component, peak_of
 from monai_ext.handlers.evaluation import score_volume, summarize, without_nan
 from monai_ext.keys import CASE, LABEL, PATIENT, PRED
 
@@ -74,7 +74,7 @@ class ThresholdChoice:
             label = torch.as_tensor(item[LABEL]).cpu()
             spacing = item[LABEL].pixdim.tolist() if self.unit == "mm" else [1.0] * (label.ndim - 1)
             maps = {key: torch.as_tensor(item[key + BEHIND]).cpu() for key in self.keys}
-            levels = {key: (levels_of(cam), int(cam.argmax())) for key, cam in maps.items()}
+            levels = {key: (levels_of(cam), peak_of(cam)) for key, cam in maps.items()}
             dice = {key: [dice_of(m, label) for m in self.masks(*level)] for key, level in levels.items()}
             case, patient = str(given[CASE]), str(given[PATIENT])
             about = {"case": case, "patient": patient, "spacing": spacing, "label": label.to(torch.uint8)}

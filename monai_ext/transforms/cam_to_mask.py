@@ -25,6 +25,8 @@ from monai_ext.cams import (
     activation,
     by_modality,
     keep_component,
+    modality_weights,
+    peak_of,
     pool_scores,
     scale_to_unit_range,
 )
@@ -47,15 +49,15 @@ def fuse_modalities(
 ) -> Tensor:
     r"""One map of the object from the score maps of all modalities.
 
-    .. math:: u = [\bar p > t] \; \sum_m w_m \hat c_m, \qquad \bar p = \tfrac{1}{|M|} \sum_m p_m
+    .. math:: u = [\bar p > t] \; \sum_m w_m \hat c_m, \qquad \bar p = \sum_m w_m p_m
 
     with :math:`\hat c_m` the activation map of modality m, divided by its maximum in the volume, or scaled to
     [0, 1] in each slice for itself, :math:`p_m` the probability of the tag by the slice's pooled scores, and
     :math:`w_m` equal weights ("mean") or weights in proportion to :math:`p_m` ("confidence"); "max" takes the
-    largest of the maps instead of a sum. A slice whose mean probability is at most t is empty.
+    largest of the maps instead of a sum. A slice whose :math:`\bar p` is at most t is empty.
 
-    With ``weights``, these are the :math:`w_m` of "mean"; where the modalities at hand have none, they are
-    equal.
+    With ``weights``, these are the :math:`w_m` of "mean", and factors of those of "confidence"; modalities of
+    the weight 0 do not take part in "max". Where all modalities at hand have the weight 0, they count alike.
 
     Args:
         maps: score maps (N, M K, h, w) of N slices.
@@ -69,7 +71,14 @@ def fuse_modalities(
 
     Returns:
         (N, h, w) in [0, 1].
+
+    Raises:
+        ValueError: if the weights are not as described.
     """
+    chosen = modality_weights(weights, len(present)).to(maps)
+    if not (chosen * present.to(maps)).any():
+        chosen = torch.ones_like(chosen)
+    chosen = chosen[present]
     maps = by_modality(maps)[:, present].flatten(1, 2)
     probs = pool_scores(by_modality(maps), pool_share).softmax(dim=2)[:, :, 1]
     cams = activation(maps)
@@ -77,15 +86,13 @@ def fuse_modalities(
         cams = scale_to_unit_range(cams)
     else:
         cams = cams / cams.amax(dim=(0, 2, 3), keepdim=True).clamp_min(EPSILON)
+    shares = chosen * (probs if fusion == "confidence" else torch.ones_like(probs))
+    shares = shares / shares.sum(dim=1, keepdim=True).clamp_min(EPSILON)
     if fusion == "max":
-        fused = cams.amax(dim=1)
+        fused = cams[:, chosen > 0].amax(dim=1)
     else:
-        shares = probs if fusion == "confidence" else torch.ones_like(probs)
-        if weights is not None and (chosen := torch.tensor(weights, device=maps.device)[present]).any():
-            shares = shares * chosen
-        shares = shares / shares.sum(dim=1, keepdim=True).clamp_min(EPSILON)
         fused = (cams * shares[:, :, None, None]).sum(dim=1)
-    return fused * (probs.mean(dim=1) > tag_threshold)[:, None, None]
+    return fused * ((probs * shares).sum(dim=1) > tag_threshold)[:, None, None]
 
 
 class FuseModalityMapsd(MapTransform):
@@ -106,7 +113,8 @@ class FuseModalityMapsd(MapTransform):
         image_key: key of the image (M, H, W, D) that the network saw.
 
     Raises:
-        ValueError: if ``fusion`` or ``scale_by`` is another word, or no modality has an image.
+        ValueError: if ``fusion`` or ``scale_by`` is another word, there are not as many names or weights as
+            channels, or no modality has an image.
     """
 
     def __init__(
@@ -143,6 +151,9 @@ class FuseModalityMapsd(MapTransform):
         present = (channels.amax(dim=1) > channels.amin(dim=1)).cpu()
         if not present.any():
             raise ValueError("Expected an image of at least one modality, got constant channels only.")
+        if self.modalities and len(self.modalities) != len(present):
+            names = ", ".join(self.modalities)
+            raise ValueError(f"Expected {len(present)} modalities, one a channel, got {names}.")
         size = (int(image.shape[1]), int(image.shape[2]))
         for key in self.key_iterator(result):
             maps = plain(result[key]).movedim(-1, 0).float()
@@ -181,7 +192,7 @@ class KeepComponentd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         result = dict(data)
         for key in self.key_iterator(result):
-            peak = int(plain(result[f"{key}{MAP}"]).argmax())
+            peak = peak_of(plain(result[f"{key}{MAP}"]))
             result[key] = keep_component(result[key], self.component, peak)
         return result
 

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.segmentation import random_walker
 from torch import Tensor
 
+from monai_ext.cams import channel_that_is_there
 from monai_ext.keys import IMAGE
 
 BACKGROUND, OBJECT = 1, 2
@@ -34,7 +35,7 @@ class RandomWalkd(MapTransform):
 
     A slice in which the map is 0 stays 0; of one whose image is constant, only the seeds are kept.
     scikit-image's ``random_walker`` does the work. Not random (the probability is computed), not invertible;
-    float32 on the CPU, as ``MetaTensor`` for MONAI's ``Invertd``.
+    float32, computed on the CPU and given back on the device of the map, as ``MetaTensor`` for ``Invertd``.
 
     Args:
         keys: keys of maps (1, H, W, D) >= 0.
@@ -47,7 +48,7 @@ class RandomWalkd(MapTransform):
         image_key: key of the image (M, H, W, D).
 
     Raises:
-        ValueError: if a number is out of range.
+        ValueError: if a number is out of range, or the image has no such channel.
 
     References:
         Grady, *Random walks for image segmentation*, IEEE TPAMI 28(11), 2006.
@@ -85,14 +86,15 @@ class RandomWalkd(MapTransform):
         if not self.seeds:
             return result
         image = convert_to_numpy(result[self.image_key], dtype=np.float64)
-        present = [c for c in (self.channel, *range(len(image))) if image[c].max() > image[c].min()]
-        edges = gaussian_filter(image[(present or [self.channel])[0]], (self.smoothing, self.smoothing, 0))
+        shown = channel_that_is_there(image, self.channel)
+        edges = gaussian_filter(image[shown], (self.smoothing, self.smoothing, 0))
         for key in self.key_iterator(result):
             cam = gaussian_filter(convert_to_numpy(result[key])[0], (0, 0, self.across_slices))
             largest = cam.max(axis=(0, 1))
             weights = (largest / max(largest.max(), np.finfo(np.float32).tiny)) ** self.slice_power
             walked = [weights[z] * self.walk(cam[..., z], edges[..., z]) for z in range(cam.shape[-1])]
-            result[key] = MetaTensor(torch.as_tensor(np.stack(walked, axis=-1), dtype=torch.float32)[None])
+            walked_map = torch.as_tensor(np.stack(walked, axis=-1), dtype=torch.float32)[None]
+            result[key] = MetaTensor(walked_map.to(result[key].device))
         return result
 
     def walk(self, cam: NDArray[np.float32], image: NDArray[np.float64]) -> NDArray[np.float64]:

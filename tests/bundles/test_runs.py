@@ -100,7 +100,10 @@ def test_inference_keeps_shape_and_affine_of_every_image_of_a_folder(trained, da
     for file, content in arrays.items():
         nib.save(nib.Nifti1Image(content, tilted()), tmp_path / "images" / file)
     trained.run("infer", input=str(tmp_path / "images"), output_dir=str(tmp_path / "out"))
-    results = {path.name.replace("_seg.nii.gz", ""): nib.load(path) for path in (tmp_path / "out").iterdir()}
+    results = {
+        path.name.replace("_seg.nii.gz", ""): nib.load(path)
+        for path in (tmp_path / "out").glob("*_seg.nii.gz")
+    }
     about = json.loads((trained.root / "configs" / "metadata.json").read_text())["network_data_format"]
     assert sorted(results) == ["a", "b"]
     for (file, content), result in zip(arrays.items(), (results["a"], results["b"]), strict=True):
@@ -114,7 +117,7 @@ def test_inference_on_one_file_is_what_the_evaluation_scored(trained, data, summ
     affine = nib.load(case["label"]).affine
     nib.save(nib.Nifti1Image(read_image(case), affine), tmp_path / "case.nii.gz")
     trained.run("infer", input=str(tmp_path / "case.nii.gz"), output_dir=str(tmp_path / "out"))
-    [file] = (tmp_path / "out").iterdir()
+    [file] = (tmp_path / "out").glob("*_seg.nii.gz")
     found, truth = nib.load(file).get_fdata(), nib.load(case["label"]).get_fdata()
     for value, scores in enumerate(summary["cases"][0]["classes"].values(), start=1):
         pair = found == value, truth == value

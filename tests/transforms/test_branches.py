@@ -1,8 +1,9 @@
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from monai_ext.keys import PRED
-from monai_ext.transforms.branches import SplitBranchesd
+from monai_ext.transforms.branches import ClassProbabilityd, SplitBranchesd
 
 
 def test_each_output_gets_its_name():
@@ -30,3 +31,12 @@ def test_says_how_many_outputs_are_named(outputs):
 def test_a_missing_key_is_named():
     with pytest.raises(KeyError, match=PRED):
         SplitBranchesd(PRED, ["a"])({})
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_the_map_of_a_class_is_its_softmax_probability(index):
+    logits = torch.randn(3, 4, 5, 2, generator=torch.Generator().manual_seed(0))
+    found = ClassProbabilityd(PRED, index)({PRED: logits})[PRED]
+    assert isinstance(found, MetaTensor) and found.shape == (1, 4, 5, 2)
+    by_hand = logits.exp()[index] / logits.exp().sum(dim=0)
+    torch.testing.assert_close(found.as_tensor()[0], by_hand)

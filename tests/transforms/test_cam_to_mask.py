@@ -37,8 +37,9 @@ def by_hand(maps, there, fusion, scale_by, share, threshold):
             by_slice = (own - own.min()) / (own.max() - own.min())
             parts.append(own / c.max() if scale_by == "volume" else by_slice)
         weights = np.array(probs) if fusion == "confidence" else np.ones(len(probs))
-        total = np.max(parts, 0) if fusion == "max" else np.tensordot(weights / weights.sum(), parts, 1)
-        fused[n] = total * (np.mean(probs) > threshold)
+        weights = weights / weights.sum()
+        total = np.max(parts, 0) if fusion == "max" else np.tensordot(weights, parts, 1)
+        fused[n] = total * (np.dot(weights, probs) > threshold)
     return fused
 
 
@@ -306,3 +307,25 @@ def test_pseudo_labels_keep_the_name_and_the_place_of_the_image():
     tags = MetaTensor(torch.tensor([[0, 1]]))
     label = MapToPseudoLabeld("pred", low=0.25, high=0.5)({"pred": cam, "tags": tags})["pred"]
     assert label.meta["filename_or_obj"] == "case.nii.gz" and torch.equal(label.affine, cam.affine)
+
+
+@pytest.mark.parametrize("fusion", ["mean", "max", "confidence"])
+def test_a_modality_without_weight_neither_adds_to_the_map_nor_denies_the_tag(fusion):
+    maps = torch.zeros(2, 4, 4, 4)
+    maps[0, 1, 1, 1] = 9  # the first modality finds the object in slice 0
+    maps[:, 2], maps[:, 3, 3, 3] = 20, 8  # the second denies it everywhere, and has a map of its own
+    alone = fuse_modalities(maps, present(True, False), fusion, tag_threshold=0.5)
+    both = fuse_modalities(maps, present(True, True), fusion, tag_threshold=0.5, weights=[1, 0])
+    assert torch.equal(alone, both) and both[0].any()
+
+
+@pytest.mark.parametrize("weights", [[1], [1, -1], [0, 0]])
+def test_weights_that_do_not_fit_are_refused(weights):
+    with pytest.raises(ValueError, match="Expected 2 weights >= 0 of the modalities, one of them above 0"):
+        fuse_modalities(score_maps(), present(True, True), weights=weights)
+
+
+def test_as_many_names_as_channels_are_needed():
+    data = {"image": torch.rand(2, 4, 5, 3), "pred": score_maps().movedim(0, -1)}
+    with pytest.raises(ValueError, match="Expected 2 modalities, one a channel, got t1, t2, flair"):
+        FuseModalityMapsd("pred", ["t1", "t2", "flair"])(data)
