@@ -2,7 +2,8 @@
 
 A correction pass of the bundle for noisy labels over its noisy training cases beside the bundle's own
 evaluation of its validation cases, in turns in one process, both by case. Images are read before the clock
-starts.
+starts. The evaluation is the network's pass, the inversion to the grid of the file, Dice and HD95, and the
+files with the scores.
 """
 
 import json

@@ -3,6 +3,7 @@
 A job that has its result file is skipped, so a benchmark that was interrupted goes on where it stopped.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -168,9 +169,8 @@ def run_job(job: Job, raw: Path, work: Path) -> Path | None:
         "patients": patients_of(data / "datalist.json"),
         "duration_s": round(time.monotonic() - start),
         "summary": summary,
+        **training_of(job, work),
     }
-    if (trained := root / "trained.json").is_file():
-        result["trained_by_commit"] = json.loads(trained.read_text(encoding="utf-8"))["commit"]
     if (thresholds := root / "eval" / "thresholds.json").is_file():
         chosen = json.loads(thresholds.read_text(encoding="utf-8"))
         result["thresholds"] = {key: part["best"] for key, part in chosen.items() if "best" in part}
@@ -185,6 +185,16 @@ def run_job(job: Job, raw: Path, work: Path) -> Path | None:
 def folder_of_run(row: str, job: Job, work: Path) -> Path:
     """Where the bundle of a row is trained, with the seed of the job."""
     return work / job.benchmark / job.tier / f"{row}_seed{job.seed}"
+
+
+def training_of(job: Job, work: Path) -> dict[str, Any]:
+    """Which commit trained the networks that were scored and, if for this row, how long (None if unknown)."""
+    file = folder_of_run(job.weights_of or job.row, job, work) / "trained.json"
+    if not file.is_file():
+        return {}
+    record = json.loads(file.read_text(encoding="utf-8"))
+    found = {"trained_by_commit": record["commit"]}
+    return found if job.weights_of else {**found, "training_s": record.get("training_s")}
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -228,18 +238,18 @@ def run_commands(commands: list[list[str]], folder: Path, log: Path) -> Path | N
 def train_and_evaluate(job: Job, data: Path, root: Path) -> Path | None:
     """Run the bundle's own commands in a copy of it; return the log file if one of them failed.
 
-    A training that was finished before is not repeated, if its options are the same; its evaluation is.
+    A training that was finished before is not repeated, if it would learn the same; its evaluation is.
     """
-    done, options = root / "trained.json", [list(job.mix_ins), job.overrides]
-    if not done.is_file() or json.loads(done.read_text(encoding="utf-8"))["options"] != options:
+    done = root / "trained.json"
+    record = {"options": [list(job.mix_ins), job.overrides], "digest": digest_of_training(job, data)}
+    if not is_finished(done, record):
         shutil.rmtree(root, ignore_errors=True)
     without = shutil.ignore_patterns("*.pt", "*.ts", "eval")
     shutil.copytree(REPOSITORY / "bundles" / job.bundle, root, ignore=without, dirs_exist_ok=True)
     (root / "configs" / "row.yaml").write_text(yaml.safe_dump(job.overrides), encoding="utf-8")
-    mix_ins = [f"{name}.yaml" for name in job.mix_ins]
 
     def bundle(*last: str) -> list[str]:
-        files = str([f"configs/{name}" for name in ("train.yaml", *mix_ins, *last)])
+        files = str([f"configs/{name}.yaml" for name in ("train", *job.mix_ins, *last)])
         return ["monai.bundle", "run", "--config_file", files, "--dataset_dir", str(data)]
 
     weights = []
@@ -247,10 +257,31 @@ def train_and_evaluate(job: Job, data: Path, root: Path) -> Path | None:
         teacher = root.with_name(f"{job.weights_of}_seed{job.seed}")
         weights = ["--weights", str(teacher / "models" / "model.pt")]
     elif not done.is_file():
-        if log := run_commands([bundle("row.yaml")], root, root / "train_log.txt"):
+        start = time.monotonic()
+        if log := run_commands([bundle("row")], root, root / "train_log.txt"):
             return log
-        done.write_text(json.dumps({"commit": commit(), "options": options}) + "\n", encoding="utf-8")
-    return run_commands([bundle("evaluate.yaml", "row.yaml") + weights], root, root / "evaluate_log.txt")
+        record |= {"commit": commit(), "training_s": round(time.monotonic() - start)}
+        done.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    return run_commands([bundle("evaluate", "row") + weights], root, root / "evaluate_log.txt")
+
+
+def digest_of_training(job: Job, data: Path) -> str:
+    """Digest of a training's configuration and, if another row made them, of the labels that it learns."""
+    configs = REPOSITORY / "bundles" / job.bundle / "configs"
+    files = [configs / f"{name}.yaml" for name in ("train", *job.mix_ins)]
+    if job.labels_of:
+        files.append(data / "datalist.json")  # holds the sha256 of every label
+    parts = [*(file.read_bytes() for file in files), yaml.safe_dump(job.overrides).encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
+
+
+def is_finished(done: Path, record: dict[str, Any]) -> bool:
+    """Whether the training that ``done`` tells of is that of the record; one without a digest matches any."""
+    if not done.is_file():
+        return False
+    old = json.loads(done.read_text(encoding="utf-8"))
+    same_digest = old.get("digest", record["digest"]) == record["digest"]
+    return bool(same_digest and old["options"] == record["options"])
 
 
 def commit() -> str:

@@ -13,13 +13,15 @@ import matplotlib.pyplot as plt
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+DASH = "\N{EN DASH}"
 HEADER = """# Results
 
 Made by `benchmarks/table.py` from the files in `benchmarks/results/`; do not edit. Each table names the
-command that made it. Every row of a table has the same backbone, number of steps and batch size. Scores are
-means over whole volumes of the validation patients, by the weights of the last epoch, so no epoch was
-selected on them. ± is the standard deviation over seeds, which vary weights, batches and augmentation; the
-patients are the same.
+command that made it. Rows that train the same network have the same number of steps and batch size; what
+differs is said in the row's title or above the table. Scores are means over whole volumes of the validation
+patients, by the weights of the last epoch, so no epoch was selected on them. ± is the standard deviation over
+seeds, which vary weights, batches and augmentation; the patients are the same. Minutes are those of the row's
+own training, with the evaluation where they were not measured apart; a dash is for none or unknown.
 """
 
 
@@ -52,14 +54,22 @@ def table_lines(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> 
         results = rows.get(name)
         if not results:
             continue
-        minutes = statistics.mean(r["duration_s"] for r in results) / 60
+        minutes = minutes_of_training(row, results)
         for branch, label in row.get("branches", {"pred": row["title"]}).items():
             dice, distance = (scores(results, branch, metric) for metric in ("dice", "hd95"))
             lines.append(
                 f"| {label} | {row['labels']} | {len(results)} | {spread(dice, 3)} | {spread(distance, 1)} "
-                f"| {minutes:.1f} |"
+                f"| {minutes} |"
             )
     return lines
+
+
+def minutes_of_training(row: dict[str, Any], results: list[dict[str, Any]]) -> str:
+    """Mean minutes of the row's training, or a dash; a result without ``training_s`` counts as a whole."""
+    if "weights_of" in row or "control" in row or not row.get("trains", True):
+        return DASH
+    known = [s for r in results if (s := r.get("training_s", r["duration_s"])) is not None]
+    return f"{statistics.mean(known) / 60:.1f}" if known else DASH
 
 
 def claim_lines(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> list[str]:

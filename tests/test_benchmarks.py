@@ -1,12 +1,14 @@
 """The benchmarks' own arithmetic and bookkeeping; their runs take too long for a test."""
 
+import inspect
 import json
 import sys
 from pathlib import Path
+from pydoc import locate
 
 import pytest
 import yaml
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigComponent, ConfigParser
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import jobs
@@ -60,6 +62,21 @@ def test_the_table_has_a_line_for_each_branch():
     assert lines[-1].startswith("| teacher | 3 | 2 | 0.705")
 
 
+@pytest.mark.parametrize(
+    ("row", "seconds", "minutes"),
+    [({}, [120, 240], "3.0"), ({}, [120, None], "2.0"), ({}, [None, None], table.DASH)]
+    + [(row, [], table.DASH) for row in ({"weights_of": "b"}, {"control": "otsu"}, {"trains": False})],
+)
+def test_minutes_are_those_of_the_training(row, seconds, minutes):
+    plan = {"rows": {"a": {**PLAN["rows"]["a"], **row}}}
+    results = (
+        [{**old, "training_s": s} for old, s in zip(ROWS["a"], seconds, strict=True)]
+        if seconds
+        else ROWS["a"]
+    )
+    assert table.table_lines(plan, {"a": results})[-1].endswith(f" 0.0 | {minutes} |")
+
+
 @pytest.mark.parametrize("name", [file.stem for file in (jobs.REPOSITORY / "benchmarks" / "rows").glob("*")])
 def test_every_row_trains_as_long_as_the_others_on_one_backbone(name):
     planned = jobs.read_jobs(name, "cpu")
@@ -69,15 +86,39 @@ def test_every_row_trains_as_long_as_the_others_on_one_backbone(name):
     assert len({(job.row, job.seed) for job in planned}) == len(planned)
 
 
+def unknown_ids(planned):
+    """Ids of a benchmark's overrides that the configuration of their row lacks."""
+    unknown = set()
+    for mix_ins in {job.mix_ins for job in planned}:
+        parser = ConfigParser()
+        configs = jobs.REPOSITORY / "bundles" / planned[0].bundle / "configs"
+        parser.read_config([str(configs / f"{name}.yaml") for name in ("train", *mix_ins, "evaluate")])
+        ids = {key for job in planned if job.mix_ins == mix_ins for key in job.overrides}
+        unknown |= {key for key in ids if key not in parser and not is_left_at_its_default(key, parser)}
+    return unknown
+
+
+def is_left_at_its_default(key, parser):
+    """Whether an id is an argument of an object's constructor that the configuration does not give."""
+    owner, _, argument = key.rpartition("::")
+    if owner not in parser or not ConfigComponent.is_instantiable(parser[owner]):
+        return False
+    constructor = locate(ConfigComponent(parser[owner]).resolve_module_name())
+    return constructor is not None and argument in inspect.signature(constructor).parameters
+
+
 @pytest.mark.parametrize("name", [file.stem for file in (jobs.REPOSITORY / "benchmarks" / "rows").glob("*")])
 def test_rows_override_what_the_bundle_has(name):
     """A mistyped id would be accepted without a word and change nothing."""
-    planned = jobs.read_jobs(name, "full")
-    parser = ConfigParser()
-    configs = jobs.REPOSITORY / "bundles" / planned[0].bundle / "configs"
-    parser.read_config([str(configs / name) for name in ("train.yaml", "evaluate.yaml")])
-    owners = {key.rpartition("::")[0] or key for job in planned for key in job.overrides}
-    assert owners and {owner for owner in owners if owner not in parser} == set()
+    assert unknown_ids(jobs.read_jobs(name, "full")) == set()
+
+
+def test_every_part_of_an_id_must_be_spelled_right():
+    right = ["loss::lambda_kd", "loss::coupling", "train::dataset::transform"]
+    wrong = ["loss::lambda_kt", "los::coupling", "train::dataloder", "seeed", "seed::seed"]
+    bundle = "lv_mixed_supervision_segmentation"
+    planned = [jobs.Job("lv", "cpu", "a", 0, bundle, (), dict.fromkeys(right + wrong, 0))]
+    assert unknown_ids(planned) == set(wrong)
 
 
 @pytest.mark.parametrize("name", [file.stem for file in (jobs.REPOSITORY / "benchmarks" / "rows").glob("*")])
@@ -116,9 +157,12 @@ def test_finished_jobs_are_skipped_and_failures_are_named(tmp_path, monkeypatch)
 
 @pytest.fixture
 def commands(tmp_path, monkeypatch):
-    """Commands that a job would have run in the repository ``tmp_path``, with a bundle that has one file."""
+    """Commands that a job would have run in the repository ``tmp_path``, with a small bundle."""
     monkeypatch.setattr(jobs, "REPOSITORY", tmp_path)
-    (tmp_path / "bundles" / "bundle" / "configs").mkdir(parents=True)
+    configs = tmp_path / "bundles" / "bundle" / "configs"
+    configs.mkdir(parents=True)
+    for name in ("train", "more"):
+        (configs / f"{name}.yaml").write_text("steps: 1")
     run = []
     monkeypatch.setattr(jobs, "run_commands", lambda given, folder, log: run.extend(given))
     return run
@@ -138,6 +182,53 @@ def test_with_other_options_a_training_is_repeated(commands, tmp_path):
     for mix_ins in ((), ("more",)):
         jobs.train_and_evaluate(job("a", mix_ins=mix_ins), tmp_path, tmp_path / "work" / "a_seed0")
     assert ["evaluate" in str(words) for words in commands] == [False, True, False, True]
+
+
+@pytest.mark.parametrize(("file", "mix_ins"), [("train", ()), ("more", ("more",))])
+def test_with_another_configuration_file_a_training_is_repeated(commands, tmp_path, file, mix_ins):
+    for steps in (1, 1, 2):
+        (tmp_path / "bundles" / "bundle" / "configs" / f"{file}.yaml").write_text(f"steps: {steps}")
+        jobs.train_and_evaluate(job("a", mix_ins=mix_ins), tmp_path, tmp_path / "work" / "a_seed0")
+    assert ["evaluate" in str(words) for words in commands] == [False, True, True, False, True]
+
+
+@pytest.mark.parametrize(("labels_of", "trainings"), [("", 1), ("teacher", 2)])
+def test_with_other_labels_of_another_row_a_training_is_repeated(commands, tmp_path, labels_of, trainings):
+    for digest in "aab":
+        (tmp_path / "datalist.json").write_text(json.dumps({"training": [{"label_sha256": digest}]}))
+        jobs.train_and_evaluate(job("a", labels_of=labels_of), tmp_path, tmp_path / "work" / "a_seed0")
+    assert sum("evaluate" not in str(words) for words in commands) == trainings
+
+
+@pytest.mark.parametrize(("seed", "trainings"), [(0, 0), (1, 1)])
+def test_a_training_recorded_without_a_digest_counts_if_its_options_are_equal(
+    commands, tmp_path, seed, trainings
+):
+    root = tmp_path / "work" / "a_seed0"
+    root.mkdir(parents=True)
+    (root / "trained.json").write_text(json.dumps({"commit": "abc", "options": [[], {"seed": seed}]}))
+    jobs.train_and_evaluate(job("a"), tmp_path, root)
+    assert sum("evaluate" not in str(words) for words in commands) == trainings
+
+
+def test_a_result_says_who_trained_its_networks_and_for_how_long(commands, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "commit", lambda: "abc")
+    jobs.train_and_evaluate(job("a"), tmp_path, tmp_path / "x" / "cpu" / "a_seed0")
+    assert jobs.training_of(job("a"), tmp_path) == {"trained_by_commit": "abc", "training_s": 0}
+    assert jobs.training_of(job("b", weights_of="a"), tmp_path) == {"trained_by_commit": "abc"}
+    assert jobs.training_of(job("c", trains=False), tmp_path) == {}
+
+
+def test_labels_are_predicted_by_the_teacher_and_then_made_into_a_data_set(commands, tmp_path):
+    data, teacher, out = (tmp_path / name for name in ("data", "teacher", "taught"))
+    out.mkdir()
+    jobs.make_labels(job("b", labels_of="a"), data, teacher, out)
+    predict, make = commands
+    assert predict[3] == "['configs/train.yaml', 'configs/row.yaml', 'configs/pseudo_labels.yaml']"
+    assert predict[4:] == ["--dataset_dir", str(data)]
+    made = ["--predictions", str(teacher / "eval" / "pseudo_labels"), "--out", str(out)]
+    assert make == ["monai_ext", "pseudo-labels", str(data), *made]
+    assert not out.exists()
 
 
 def test_the_networks_of_another_row_are_evaluated_without_a_training(commands, tmp_path):

@@ -29,8 +29,9 @@ class LabelCorrection:
     items in evaluation mode then gives probabilities to ``rule``; its result replaces the labels,
     cumulatively. Passes come when a class is detected and every ``interval`` epochs after the first
     detection. There is none that no later step could learn from: none after the last epoch, none without
-    noisy items. A training that is interrupted corrects all the same, so that a resume equals one that ran
-    through.
+    noisy items. A training that is interrupted corrects all the same, so that with one process a resume
+    equals one that ran through. Several processes share a pass; all predict by the statistics of batch
+    normalization of the first.
 
     Event: ITERATION_COMPLETED (counts), EPOCH_STARTED (new counts), EPOCH_COMPLETED (decides, corrects).
     Reads: ``engine.state.output["pred"]`` (B, K, \*S) or (B, S, K, \*S) and ``["label"]`` (B, 1, \*S),
@@ -52,7 +53,7 @@ class LabelCorrection:
         enabled: whether labels are corrected; else they are only watched.
 
     Raises:
-        ValueError: if ``interval`` is below 1.
+        ValueError: if ``interval`` is below 1, or ``momentum`` is not between 0 and 1.
 
     Differs from the source: the pass is in evaluation mode, after the epoch, and averages scales, as the
     paper says and its code does not. The moving average of the weights is ours: in the middle of a training,
@@ -77,6 +78,8 @@ class LabelCorrection:
     ) -> None:
         if interval < 1:
             raise ValueError(f"Expected interval >= 1 epoch, got {interval}.")
+        if not 0 < momentum < 1:
+            raise ValueError(f"Expected 0 < momentum < 1, got {momentum}.")
         self.journal = journal
         bare = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
         self.ema = EMAHandler(bare, momentum=momentum, handle_buffers="update")
@@ -126,14 +129,19 @@ class LabelCorrection:
         if not detector.detected or not self.journal.items or epoch == engine.state.max_epochs:
             return
         if idist.get_rank() == 0:
+            what = "correcting its labels" if self.enabled else "memorization detected"
+            rest = "" if self.enabled else ", labels are only watched"
             for k in new:
-                logger.info(f"class {k}: {detector.reasons[k]}; correcting its labels after epoch {epoch}")
+                logger.info(f"class {k}: {detector.reasons[k]}; {what} after epoch {epoch}{rest}")
         if self.enabled and (new or (epoch - min(detector.detected.values())) % self.interval == 0):
             self.correct(epoch, sorted(detector.detected))
 
     def correct(self, epoch: int, classes: Sequence[int]) -> None:
         """Run the network over the noisy items, shared among the processes, and replace their labels."""
         ranks, rank = idist.get_world_size(), idist.get_rank()
+        if ranks > 1:
+            for values in self.averaged.buffers():
+                torch.distributed.broadcast(values, src=0)
         mine = {
             item: self.rule(self.probs(item), self.journal.cache.volume(item)[1], classes).cpu()
             for item in self.journal.items[rank::ranks]
@@ -153,8 +161,8 @@ class LabelCorrection:
         """Probabilities (K, *S) of an item, by the averaged weights, on the device of its label."""
         image, label = self.journal.cache.volume(item)
         image = image[None].to(next(self.averaged.parameters()).device).float()
-        logits = self.inferer(image, lambda part: self.averaging(part, self.averaged))
-        return logits[0].softmax(dim=0).to(label.device)
+        probs = self.inferer(image, lambda part: self.averaging(part, self.averaged).softmax(dim=1))
+        return probs[0].to(label.device)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

@@ -165,6 +165,6 @@ def draw_curves(detector: MemorizationDetector, names: Mapping[int, str], path: 
             axis.plot(epochs, [curve.value(t) for t in epochs], color=color)
         if k in detector.detected:
             axis.axvline(detector.detected[k], color=color, linestyle="--")
-    axis.set(xlabel="epoch", ylabel="training IoU", ylim=(0, 1), title="dashed: correction begins")
+    axis.set(xlabel="epoch", ylabel="training IoU", ylim=(0, 1), title="dashed: memorization detected")
     axis.legend()
     figure.savefig(path, dpi=110)

@@ -44,15 +44,10 @@ class LearningCurve:
         return self.a * -math.expm1(-(t**self.b) / self.c) if t > 0 else 0.0
 
     def relative_change(self, epoch: float) -> float:
-        r""":math:`\rho`: how much of its initial slope the curve has lost."""
+        r""":math:`\rho`: how much of its initial slope the curve has lost; it only grows, since b <= 1."""
         t = max(epoch - self.offset, 1.0)
         kept = math.exp((1 - t**self.b) / self.c) * t ** (self.b - 1)
         return 1 - kept
-
-    def first_epoch(self, relative_change: float, last: int) -> int | None:
-        """First epoch of the training whose change exceeds the value; None if that is after ``last``."""
-        epochs = range(self.offset + 1, last + 1)
-        return next((epoch for epoch in epochs if self.relative_change(epoch) > relative_change), None)
 
 
 def fit_learning_curve(iou: Sequence[float]) -> LearningCurve | None:
@@ -104,7 +99,8 @@ class MemorizationDetector:
         latest_fraction: share of the training after which a class is detected without a curve, in (0, 1].
         min_iou: training IoU below which a class is never detected: its predictions are worth nothing yet.
         per_class: whether each class has a curve of its own; else one curve, the mean of all, decides for all
-            of them at once, which is the comparison that shows what the classes' own timing is worth.
+            of them at once, but for those below ``min_iou``. This is the comparison that shows what the
+            classes' own timing is worth.
 
     Attributes:
         iou: training IoU by class and epoch.
@@ -150,12 +146,11 @@ class MemorizationDetector:
     def reason(self, k: int, max_epochs: float) -> str | None:
         """Why class k is detected at its latest epoch, or None if it is not."""
         epoch, values = len(self.iou[k]), self.watched(k)
-        if values[-1] < self.min_iou:
+        if self.iou[k][-1] < self.min_iou:
             return None
         curve = fit_learning_curve(values)
-        if curve is not None and curve.first_epoch(self.relative_change, epoch) is not None:
-            kept = 1 - curve.relative_change(epoch)
-            return f"the fitted curve keeps {kept:.0%} of its initial slope"
+        if curve is not None and (change := curve.relative_change(epoch)) > self.relative_change:
+            return f"the fitted curve keeps {1 - change:.0%} of its initial slope"
         if epoch >= self.latest_fraction * max_epochs:
             return f"no fitted curve has flattened by {self.latest_fraction:.0%} of the training"
         return None

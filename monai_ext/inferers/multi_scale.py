@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from monai.inferers import Inferer
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from monai_ext.inferers.autocast import AutocastInferer
 
@@ -21,13 +21,15 @@ class MultiScaleInferer(Inferer):
 
     .. math:: z_s = R_{1/s}\big(f(R_s(x))\big), \quad s \in \text{scales}
 
-    with :math:`f` the network and :math:`R` a linear resampling of every spatial axis. Sizes are rounded to
-    multiples of ``divisor``, at least one of them, and the size itself is kept where a scale is 1. Runs in
-    bfloat16 where the device has units for it, see ``AutocastInferer``.
+    with :math:`f` the network and :math:`R` a linear resampling of every spatial axis to the nearest whole
+    number of voxels, at least one. Where that is no multiple of ``divisor``, the network sees the image
+    continued up to the next multiple by its last voxels, and this margin is cut off what it gives. An image
+    at scale 1 stays as it is. Runs in bfloat16 where the device has units for it, see ``AutocastInferer``.
 
     Args:
         scales: factors of size, each above 0.
-        divisor: what sizes must be multiples of, 2 to the power of the network's levels of downsampling.
+        divisor: what the sizes that the network sees are multiples of, unless the scale is 1: 2 to the power
+            of its levels of downsampling.
         autocast: whether to run in bfloat16; None: where the device computes in it by itself.
 
     Shape:
@@ -39,7 +41,8 @@ class MultiScaleInferer(Inferer):
         ValueError: if there is no scale, a scale is not positive, ``divisor`` is below 1, or the input has
             other axes.
 
-    Differs from the source: half-pixel centers instead of aligned corners; sizes suit the network.
+    Differs from the source: half-pixel centers instead of aligned corners; a margin where a size does
+    not suit the network.
 
     References:
         Liu et al., *Adaptive early-learning correction for segmentation from noisy annotations*, CVPR 2022,
@@ -67,14 +70,23 @@ class MultiScaleInferer(Inferer):
         if image.ndim not in LINEAR:
             raise ValueError(f"Expected images (B, M, *S) of two or three axes S, got {tuple(image.shape)}.")
         size, mode = list(image.shape[2:]), LINEAR[image.ndim]
-        if scale != 1:
-            image = interpolate(image, [self.rounded(n * scale) for n in size], mode=mode)
+        if scale == 1:
+            return resized(self.base(image, network, *args, **kwargs), size, mode)
+        scaled = [max(1, round(n * scale)) for n in size]
+        margins = [-n % self.divisor for n in scaled]
+        image = interpolate(image, scaled, mode=mode)
+        if any(margins):
+            image = pad(image, [n for margin in reversed(margins) for n in (0, margin)], mode="replicate")
         logits = self.base(image, network, *args, **kwargs)
-        return logits if list(logits.shape[2:]) == size else interpolate(logits, size, mode=mode)
+        if any(margins):
+            logits = resized(logits, list(image.shape[2:]), mode)
+            logits = logits[(slice(None), slice(None), *map(slice, scaled))]
+        return resized(logits, size, mode)
 
-    def rounded(self, size: float) -> int:
-        """The nearest multiple of the divisor that is not 0."""
-        return max(1, round(size / self.divisor)) * self.divisor
+
+def resized(maps: Tensor, size: list[int], mode: str) -> Tensor:
+    """Maps (B, K, *S) at a size; those that have it already stay as they are."""
+    return maps if list(maps.shape[2:]) == size else interpolate(maps, size, mode=mode)
 
 
 class AveragingInferer(Inferer):
@@ -93,7 +105,7 @@ class AveragingInferer(Inferer):
         scales: factors of size, as in ``MultiScaleInferer``.
         flip_axes: spatial axes that are flipped, 0 being the first; with n of them there are
             :math:`2^n` passes a scale.
-        divisor: what sizes must be multiples of, unless the scale is 1.
+        divisor: what the sizes that the network sees are multiples of, as in ``MultiScaleInferer``.
         autocast: whether to run in bfloat16; None: where the device computes in it by itself.
         average: "probs" or "logits".
 

@@ -101,7 +101,10 @@ def test_inference_segments_cases_that_miss_a_modality(trained, data, tmp_path):
     trained.run("infer", input=str(tmp_path / "in"), output_dir=str(tmp_path / "out"))
     made = {file.name: read(file) for file in (tmp_path / "out").glob("*.nii.gz")}
     assert set(made) == {"both_seg.nii.gz", "a_seg.nii.gz", "b_seg.nii.gz"}
-    assert all(mask.shape == read(t1).shape and mask.any() and set(np.unique(mask)) <= {0, 1} for mask in made.values())
+    assert all(
+        mask.shape == read(t1).shape and mask.any() and set(np.unique(mask)) <= {0, 1}
+        for mask in made.values()
+    )
     assert np.array_equal(made["b_seg.nii.gz"], made["both_seg.nii.gz"])  # t1 has no weight beside flair
     assert not np.array_equal(made["a_seg.nii.gz"], made["both_seg.nii.gz"])
 

@@ -1,12 +1,13 @@
 import itertools
 import logging
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer, default_prepare_batch
-from monai.inferers import SimpleInferer
+from monai.inferers import SimpleInferer, SlidingWindowInferer
 from torch import nn
 
 from monai_ext.data import BatchLoader, DeviceCache, LabelJournal
@@ -213,6 +214,19 @@ def test_probabilities_are_the_mean_of_all_views_in_evaluation_mode(dims):
         assert not found.requires_grad and found.shape[1:] == correction.journal.original(item).shape[1:]
 
 
+@torch.no_grad()
+def test_the_windows_of_a_volume_are_averaged_as_probabilities():
+    correction = make_correction(3, make_network(3, certainty=5))
+    correction.inferer = SlidingWindowInferer((8, 8, 8), overlap=0.5, mode="constant")
+    image = correction.journal.cache.volume(0)[0].float()
+    total, times = torch.zeros(K, 12, 12, 8), torch.zeros(12, 12, 8)
+    for x, y in itertools.product((0, 4), repeat=2):
+        part = slice(None), slice(x, x + 8), slice(y, y + 8)
+        total[part] += average_by_hand(correction.averaged, image[part])
+        times[part[1:]] += 1
+    torch.testing.assert_close(correction.probs(0), total / times, rtol=1e-4, atol=1e-6)
+
+
 def test_predictions_are_by_the_moving_average_of_weights_and_statistics():
     network, momentum = make_network(2), 0.3
     correction = make_correction(network=network, momentum=momentum)
@@ -285,8 +299,11 @@ def test_without_noisy_items_there_is_no_pass():
     assert correction.detector.detected == {1: 1}
 
 
-def test_labels_that_are_only_watched_stay(tmp_path):
+def test_labels_that_are_only_watched_stay_and_the_log_says_so(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     _, correction = train(tmp_path, epochs=4, detector=Scripted({1: 2}), enabled=False)
+    assert "class 1: as scripted; memorization detected after epoch 2, labels are only watched" in caplog.text
+    assert "correcting" not in caplog.text
     assert correction.detector.detected == {1: 2} and correction.journal.changes == []
     assert all(map(torch.equal, labels(correction), labels(make_correction())))
 
@@ -320,3 +337,9 @@ def test_a_resumed_training_ends_with_the_labels_curves_and_decisions_of_an_unin
 def test_an_interval_below_one_is_refused(interval):
     with pytest.raises(ValueError, match=f"Expected interval >= 1 epoch, got {interval}"):
         make_correction(interval=interval)
+
+
+@pytest.mark.parametrize("momentum", [0, 1, -0.1, math.nan])
+def test_a_momentum_that_is_not_between_0_and_1_is_refused(momentum):
+    with pytest.raises(ValueError, match=f"Expected 0 < momentum < 1, got {momentum}"):
+        make_correction(momentum=momentum)

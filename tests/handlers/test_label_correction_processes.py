@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from monai_ext.inferers import AveragingInferer, SliceBatchInferer
 from monai_ext.keys import IMAGE, LABEL, SUPERVISION
 from monai_ext.transforms import CorrectLabels
 
+NORMS = {"none": nn.Identity, "batch": partial(nn.BatchNorm2d, momentum=0.9)}
+
 
 class Scripted(MemorizationDetector):
     """Detects every class at once."""
@@ -30,20 +33,22 @@ def same(item):
     return item
 
 
-def correct(wrap, rank, ranks):
-    """One epoch of batches that the processes share, and the pass after it."""
+def correct(norm, wrap, rank, ranks):
+    """Two epochs of batches that the processes share, and the pass between them."""
     g, data = torch.Generator().manual_seed(0), []
     for n in range(5):
         image, label = (
-            torch.rand(1, 9, 8, 2 + n, generator=g),
+            n * torch.randn(1, 9, 8, 2 + n, generator=g),
             torch.randint(3, (1, 9, 8, 2 + n), generator=g),
         )
         data.append({IMAGE: image, LABEL: label, "case": str(n), SUPERVISION: "full" if n == 1 else "noisy"})
     cache = DeviceCache(data, same, progress=False)
     torch.manual_seed(0)
-    network = wrap(nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 1)))
-    inferers = SliceBatchInferer(autocast=False), AveragingInferer(autocast=False)
-    correction = LabelCorrection(LabelJournal(cache), network, Scripted(3), CorrectLabels(0, 0), *inferers)
+    last = nn.Conv2d(8, 3, 1)
+    nn.init.normal_(last.weight, std=5)  # so that every class is predicted somewhere
+    network = wrap(nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), norm(8), nn.ReLU(), last))
+    parts = CorrectLabels(0, 0), SliceBatchInferer(autocast=False), AveragingInferer(autocast=False)
+    correction = LabelCorrection(LabelJournal(cache), network, Scripted(3), *parts, momentum=0.5)
 
     def step(engine, entries):
         engine.state.batch = batch = cache.gather(entries, g)
@@ -60,23 +65,40 @@ def correct(wrap, rank, ranks):
     }
 
 
-@pytest.mark.slow
-def test_processes_share_the_work_and_agree_with_a_single_one(tmp_path):
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What two processes find, by normalization and rank."""
+    folder = tmp_path_factory.mktemp("processes")
     loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
     here = {"GLOO_SOCKET_IFNAME": loopback, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = [*launcher, __file__, str(tmp_path)]
+    command = [*launcher, __file__, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, env={**os.environ, **here})
     assert done.returncode == 0, done.stderr
-    alone = correct(lambda network: network, 0, 1)
+    ranks = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return {name: [rank[name] for rank in ranks] for name in NORMS}
+
+
+@pytest.mark.slow
+def test_processes_share_the_work_and_agree_with_a_single_one(found):
+    alone = correct(NORMS["none"], same, 0, 1)
     assert alone["changes"]
-    for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        torch.testing.assert_close(found, alone, rtol=0, atol=0)
+    for rank in found["none"]:
+        torch.testing.assert_close(rank, alone, rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_all_processes_predict_by_the_batch_statistics_of_the_first(found):
+    first, second = (correct(NORMS["batch"], same, rank, 2) for rank in range(2))  # each by its own batches
+    assert not all(map(torch.equal, first["labels"], second["labels"]))
+    for rank in found["batch"]:
+        torch.testing.assert_close(rank["labels"], first["labels"], rtol=0, atol=0)
+        torch.testing.assert_close(rank["changes"], first["changes"], rtol=0, atol=0)
 
 
 if __name__ == "__main__":
     torch.distributed.init_process_group("gloo")
     own = torch.distributed.get_rank()
-    torch.save(correct(DistributedDataParallel, own, 2), Path(sys.argv[1]) / f"{own}.pt")
+    done = {name: correct(norm, DistributedDataParallel, own, 2) for name, norm in NORMS.items()}
+    torch.save(done, Path(sys.argv[1]) / f"{own}.pt")
     torch.distributed.destroy_process_group()

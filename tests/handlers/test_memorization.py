@@ -32,6 +32,11 @@ def by_hand(curve, r=0.9):
     return next(t for t, value in enumerate(change, start=1) if value > r)
 
 
+def first_epoch(curve, r=0.9):
+    """The first epoch in which a fitted curve has changed by more than a share r."""
+    return next(t for t in range(1, 500) if curve.relative_change(t) > r)
+
+
 def detect(iou, max_epochs=1000, **options):
     """Give a detector of two classes the IoU of one epoch after another."""
     detector = MemorizationDetector(2, **options)
@@ -57,14 +62,14 @@ def test_value_and_relative_change_equal_their_equations(curve, offset):
 def test_the_fit_recovers_a_curve_without_noise(curve, n):
     found = fit_learning_curve(points(curve, n))
     assert (found.a, found.b, found.c, found.offset) == pytest.approx((*curve, 0), abs=1e-3)
-    assert found.first_epoch(0.9, last=200) == by_hand(curve)
+    assert first_epoch(found) == by_hand(curve)
 
 
 @pytest.mark.parametrize("curve", CURVES, ids=str)
 def test_noise_moves_the_epoch_by_two_at_most(curve):
     for seed in range(5):
         found = fit_learning_curve(points(curve, 40, noise=0.01, seed=seed))
-        assert abs(found.first_epoch(0.9, last=200) - by_hand(curve)) <= 2
+        assert abs(first_epoch(found) - by_hand(curve)) <= 2
 
 
 def test_no_search_finds_a_better_curve_under_the_weights():
@@ -84,19 +89,22 @@ def test_no_search_finds_a_better_curve_under_the_weights():
 @pytest.mark.parametrize("c", [0.5, 1.0, 3.0, 7.0, 20.0])
 def test_an_exponential_is_detected_when_its_logarithm_says(c):
     curve = LearningCurve(0.8, 1, c)
-    assert curve.first_epoch(0.9, last=200) == math.floor(1 + c * math.log(10)) + 1
+    assert first_epoch(curve) == math.floor(1 + c * math.log(10)) + 1
 
 
 @pytest.mark.parametrize("curve", CURVES, ids=str)
 def test_a_larger_change_comes_later(curve):
-    epochs = [LearningCurve(*curve).first_epoch(r, last=500) for r in (0.3, 0.6, 0.8, 0.9, 0.99)]
+    epochs = [first_epoch(LearningCurve(*curve), r) for r in (0.3, 0.6, 0.8, 0.9, 0.99)]
     assert epochs == [by_hand(curve, r) for r in (0.3, 0.6, 0.8, 0.9, 0.99)]
     assert epochs == sorted(set(epochs))
 
 
-def test_a_change_that_is_not_reached_has_no_epoch():
-    assert LearningCurve(0.8, 1, 7).first_epoch(0.9, last=17) is None
-    assert LearningCurve(0.8, 1, 7).first_epoch(0.9, last=18) == 18
+@pytest.mark.parametrize("b", [0, 0.01, 0.3, 0.99, 1])
+@pytest.mark.parametrize("c", [1e-6, 0.1, 3, 1e3, 1e9])
+def test_the_change_never_falls_so_that_its_latest_value_decides(b, c):
+    curve = LearningCurve(0.8, b, c, offset=2)
+    changes = [curve.relative_change(t) for t in range(300)]
+    assert changes == sorted(changes) and changes[0] == 0 and changes[-1] <= 1
 
 
 @pytest.mark.parametrize("plateau", [[], [0.0], [0.0] * 5, [0.04, 0.01, 0.049], [0.0] * 20], ids=len)
@@ -200,6 +208,13 @@ def test_with_one_curve_for_all_the_classes_have_one_time():
     common = detect([sum(values) / 2 for values in iou]).detected[1]
     assert detector.detected == {1: common, 2: common} and returned[common - 1] == [1, 2]
     assert detector.curves()[1] == detector.curves()[2] is not None
+
+
+def test_with_one_curve_for_all_a_class_that_is_not_learned_waits_until_it_is():
+    detector, late = MemorizationDetector(3, per_class=False), [0.04] * 25 + [0.2] * 5
+    for values in zip(points(CURVES[0], 30), late, strict=True):
+        detector.update(values, 30)
+    assert detector.detected[1] < 25 and detector.detected[2] == 26
 
 
 def test_a_state_goes_through_a_checkpoint_and_the_decisions_go_on():

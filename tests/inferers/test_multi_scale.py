@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 from scipy.ndimage import zoom
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
-from monai_ext.inferers import AveragingInferer, MultiScaleInferer
+from monai_ext.inferers import AutocastInferer, AveragingInferer, MultiScaleInferer
 
 SPACES = pytest.mark.parametrize("space", [(16, 24), (16, 8, 24)], ids=["2d", "3d"])
 SCALES = (0.5, 1.0, 1.5)
@@ -66,20 +68,66 @@ def test_a_pointwise_network_says_the_same_of_a_constant_image_at_all_scales(spa
 
 @given(st.lists(st.integers(1, 70), min_size=2, max_size=3), st.floats(0.2, 3), st.sampled_from([1, 4, 8]))
 @settings(max_examples=40, deadline=None)
-def test_the_network_sees_the_nearest_multiples_of_the_divisor(space, scale, divisor):
+def test_the_network_sees_the_next_multiples_of_the_divisor(space, scale, divisor):
     spy, image = Spy(), torch.zeros(1, 1, *space)
     logits = MultiScaleInferer([scale], divisor, autocast=False)(image, spy)
     assert logits.shape == (1, 1, 1, *space)
     for seen, size in zip(spy.sizes[0], space, strict=True):
         if scale != 1:
-            assert seen % divisor == 0 and seen >= divisor
-            assert abs(seen - scale * size) <= divisor / 2 + 1e-9 or seen == divisor
+            assert seen == divisor * math.ceil(max(1, round(scale * size)) / divisor)
+
+
+@pytest.mark.parametrize("scale", [0.875, 1.125, 0.8, 1.3])
+def test_every_axis_changes_by_the_same_factor_up_to_one_voxel(scale):
+    size = (32, 48, 32)
+    for axis, n in enumerate(size):
+        spy, ramp = Spy(), torch.arange(float(n)).reshape([-1 if a == axis else 1 for a in range(3)])
+        MultiScaleInferer([scale], 8, autocast=False)(ramp.expand(1, 1, *size), spy)
+        line = spy.image[0, 0].movedim(axis, 0)[:, 0, 0]
+        voxels = 1 + int((line.diff() > 0).sum())  # the margin repeats the last one
+        assert abs(voxels - scale * n) <= 0.5 and len(line) % 8 == 0
+        torch.testing.assert_close(line[2 : voxels - 2].diff(), torch.full([voxels - 5], n / voxels))
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.7, 0.875, 1.125, 2.2])
+@pytest.mark.parametrize("space", [(32, 48), (13, 21), (32, 48, 32), (9, 8, 5)], ids=str)
+def test_a_pointwise_network_says_the_same_with_a_margin_as_without(space, scale):
+    net, image = conv(len(space), 1), torch.rand(2, 2, *space)
+    margin, none = (MultiScaleInferer([scale], n, autocast=False)(image, net) for n in (16, 1))
+    torch.testing.assert_close(margin, none)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("space", "scales"), [((128, 128), (0.75, 0.875, 1.125, 1.25)), ((32, 16, 32), (0.5, 1.5))]
+)
+def test_sizes_without_a_margin_are_plain_interpolation_to_the_bit(space, scales, stride):
+    pool = (nn.AvgPool2d, nn.AvgPool3d)[len(space) - 2](stride)
+    net, image = nn.Sequential(conv(len(space), 3), pool), torch.rand(1, 2, *space)
+    plain = AutocastInferer(False)
+    mode = {2: "bilinear", 3: "trilinear"}[len(space)]
+    for scale in scales:
+        logits = MultiScaleInferer([scale], 8, autocast=False)(image, net)[:, 0]
+        small = interpolate(image, [int(n * scale) for n in space], mode=mode)
+        assert torch.equal(logits, interpolate(plain(small, net), space, mode=mode))
 
 
 def test_a_scale_that_rounds_to_the_size_of_the_image_changes_nothing():
     spy, image = Spy(), torch.rand(1, 1, 16, 16)
-    logits = MultiScaleInferer([0.9], 16, autocast=False)(image, spy)
+    logits = MultiScaleInferer([0.98], 16, autocast=False)(image, spy)
     assert torch.equal(logits[:, 0], image)
+
+
+@SPACES
+def test_maps_of_a_lower_resolution_lose_the_margin_at_the_size_that_the_network_saw(space):
+    image, net = torch.rand(1, 2, *space), (nn.AvgPool2d, nn.AvgPool3d)[len(space) - 2](2)
+    logits = MultiScaleInferer([0.7], 8, autocast=False)(image, net)[:, 0]
+    spy, mode = Spy(), {2: "bilinear", 3: "trilinear"}[len(space)]
+    MultiScaleInferer([0.7], 8, autocast=False)(image, spy)
+    seen = interpolate(net(spy.image), spy.sizes[0], mode=mode)
+    for axis, n in enumerate(space, start=2):
+        seen = seen.narrow(axis, 0, round(0.7 * n))
+    torch.testing.assert_close(logits, interpolate(seen, space, mode=mode))
 
 
 @SPACES
