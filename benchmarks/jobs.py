@@ -207,11 +207,19 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def make_labels(job: Job, data: Path, teacher: Path, out: Path) -> Path | None:
-    """Let the networks of another row make the labels of the training set; return the log if it failed."""
+    """Let the networks of another row make the labels of the training set; return the log if it failed.
+
+    Its maps are cut around the threshold that is best for the validation patients.
+    """
     shutil.rmtree(out, ignore_errors=True)
     log = out.with_name(f"{out.name}.txt")
-    files = str([f"configs/{name}.yaml" for name in ("train", "row", "pseudo_labels")])
+    configs = REPOSITORY / "bundles" / job.bundle / "configs"
+    places = [configs / "train.yaml", teacher / "configs" / "row.yaml", configs / "pseudo_labels.yaml"]
+    files = str([str(place) for place in places])
     bundle = ["monai.bundle", "run", "--config_file", files, "--dataset_dir", str(data)]
+    if (found := teacher / "eval" / "thresholds.json").is_file():
+        best = json.loads(found.read_text(encoding="utf-8"))["pred"]["best"]
+        bundle += ["--threshold", str(best)]
     made = ["--predictions", str(teacher / "eval" / "pseudo_labels"), "--out", str(out)]
     return run_commands([bundle, ["monai_ext", "pseudo-labels", str(data), *made]], teacher, log)
 

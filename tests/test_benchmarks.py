@@ -222,10 +222,14 @@ def test_a_result_says_who_trained_its_networks_and_for_how_long(commands, tmp_p
 def test_labels_are_predicted_by_the_teacher_and_then_made_into_a_data_set(commands, tmp_path):
     data, teacher, out = (tmp_path / name for name in ("data", "teacher", "taught"))
     out.mkdir()
+    (teacher / "eval").mkdir(parents=True)
+    (teacher / "eval" / "thresholds.json").write_text(json.dumps({"pred": {"best": 0.35}}))
     jobs.make_labels(job("b", labels_of="a"), data, teacher, out)
     predict, make = commands
-    assert predict[3] == "['configs/train.yaml', 'configs/row.yaml', 'configs/pseudo_labels.yaml']"
-    assert predict[4:] == ["--dataset_dir", str(data)]
+    configs = tmp_path / "bundles" / "bundle" / "configs"
+    given = [configs / "train.yaml", teacher / "configs" / "row.yaml", configs / "pseudo_labels.yaml"]
+    assert predict[3] == str([str(file) for file in given])
+    assert predict[4:] == ["--dataset_dir", str(data), "--threshold", "0.35"]
     made = ["--predictions", str(teacher / "eval" / "pseudo_labels"), "--out", str(out)]
     assert make == ["monai_ext", "pseudo-labels", str(data), *made]
     assert not out.exists()

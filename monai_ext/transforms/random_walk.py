@@ -45,6 +45,7 @@ class RandomWalkd(MapTransform):
         beta: > 0; larger values keep closer to the edges.
         smoothing: standard deviation in pixels of a Gaussian filter of the image's slices, against noise.
         across_slices: standard deviation in slices of a Gaussian filter of the map along D.
+        tags_key: key of tags (1, D), if they are known; slices with the tag 0 become 0.
         image_key: key of the image (M, H, W, D).
 
     Raises:
@@ -63,6 +64,7 @@ class RandomWalkd(MapTransform):
         beta: float = 3000.0,
         smoothing: float = 0.7,
         across_slices: float = 1.0,
+        tags_key: str | None = None,
         image_key: str = IMAGE,
     ) -> None:
         super().__init__(keys)
@@ -79,6 +81,7 @@ class RandomWalkd(MapTransform):
         self.beta = beta
         self.smoothing = smoothing
         self.across_slices = across_slices
+        self.tags_key = tags_key
         self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
@@ -92,7 +95,12 @@ class RandomWalkd(MapTransform):
             cam = gaussian_filter(convert_to_numpy(result[key])[0], (0, 0, self.across_slices))
             largest = cam.max(axis=(0, 1))
             weights = (largest / max(largest.max(), np.finfo(np.float32).tiny)) ** self.slice_power
-            walked = [weights[z] * self.walk(cam[..., z], edges[..., z]) for z in range(cam.shape[-1])]
+            if self.tags_key is not None:
+                weights = weights * (convert_to_numpy(result[self.tags_key])[0] != 0)
+            walked = [
+                w * self.walk(cam[..., z], edges[..., z]) if w else 0 * cam[..., z]
+                for z, w in enumerate(weights)
+            ]
             walked_map = torch.as_tensor(np.stack(walked, axis=-1), dtype=torch.float32)[None]
             result[key] = MetaTensor(walked_map.to(result[key].device))
         return result

@@ -131,6 +131,14 @@ def test_a_slice_that_the_map_missed_takes_the_place_from_its_neighbors():
     torch.testing.assert_close(found[..., 1], found[..., 0])
 
 
+def test_slices_without_the_tag_become_0():
+    image, cam = square(depth=3)
+    data = {"image": image, "pred": cam, "tags": torch.tensor([[1, 0, 255]])}
+    found = RandomWalkd("pred", tags_key="tags")(data)["pred"]
+    assert [bool(found[..., z].any()) for z in range(3)] == [True, False, True]
+    torch.testing.assert_close(found[..., 0], RandomWalkd("pred")(data)["pred"][..., 0])
+
+
 def test_a_map_of_0_stays_0():
     image, cam = square()
     assert not walk(image, torch.zeros_like(cam), slice_power=2).any()
