@@ -31,7 +31,8 @@ class GradientMapInferer(Inferer):
         target_layer: name of a module within a ``CamNet``, such as ``features.1`` (the last but the head) or
             ``down.0``.
         pool_share: as in the loss.
-        inferer: how images are given to it, such as ``AveragingInferer``; default ``AutocastInferer()``.
+        inferer: how images are given to it, such as ``AveragingInferer``; default in float32, since powers of
+            small gradients vanish in bfloat16.
 
     Shape:
         - inputs: :math:`(B, M, H, W)`.
@@ -58,7 +59,7 @@ class GradientMapInferer(Inferer):
         self.explainer = METHODS[method]
         self.target_layer = target_layer
         self.pool_share = pool_share
-        self.inferer = inferer or AutocastInferer()
+        self.inferer = inferer or AutocastInferer(False)
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         parts = getattr(network, "networks", None)

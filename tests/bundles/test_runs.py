@@ -27,7 +27,10 @@ def test_every_property_that_monai_looks_up_is_there(request, data, kind, monkey
 
 
 def test_training_leaves_weights_state_and_curves_and_nothing_elsewhere(trained):
-    assert {file.name for file in trained.models.iterdir()} == {"model.pt", "checkpoint.pt"}
+    assert {file.name for file in trained.models.rglob("*") if file.is_file()} == {
+        "model.pt",
+        "checkpoint.pt",
+    }
     assert list((trained.root / "eval" / "tensorboard").iterdir())
     assert {file.name for file in trained.root.iterdir()} <= {
         "LICENSE",

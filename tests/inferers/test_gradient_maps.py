@@ -44,6 +44,15 @@ def test_every_map_is_that_of_monai_for_one_image_class_and_modality(net, method
 
 
 @torch.no_grad()
+def test_small_gradients_do_not_vanish(net):
+    """Grad-CAM++ divides by their powers, which bfloat16 would make 0."""
+    for part in net.networks:
+        part.head.weight.mul_(1e-6)
+    found = GradientMapInferer("gradcam++")(images(), net)
+    assert found.isfinite().all() and found.any()
+
+
+@torch.no_grad()
 def test_the_network_is_left_as_it_was(net):
     before = net(images())
     GradientMapInferer("gradcam++")(images(), net)
