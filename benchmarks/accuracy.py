@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from jobs import REPOSITORY, read_jobs, run_jobs
+from jobs import run_jobs
+from plan import REPOSITORY, read_jobs
 from table import write_page
 
 

@@ -65,11 +65,17 @@ def table_lines(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> 
 
 
 def minutes_of_training(row: dict[str, Any], results: list[dict[str, Any]]) -> str:
-    """Mean minutes of the row's training, or a dash; a result without ``training_s`` counts as a whole."""
+    """Mean minutes of the row's training, or a dash if none is known."""
     if "weights_of" in row or "control" in row or not row.get("trains", True):
         return DASH
-    known = [s for r in results if (s := r.get("training_s", r["duration_s"])) is not None]
+    known = [seconds for result in results if (seconds := seconds_of_training(result)) is not None]
     return f"{statistics.mean(known) / 60:.1f}" if known else DASH
+
+
+def seconds_of_training(result: dict[str, Any]) -> float | None:
+    """``training_s``; without it the whole duration, unless the training was that of an earlier result."""
+    trained_now = result.get("trained_by_commit") in (None, result.get("commit"))
+    return result.get("training_s", result["duration_s"] if trained_now else None)
 
 
 def claim_lines(plan: dict[str, Any], rows: dict[str, list[dict[str, Any]]]) -> list[str]:

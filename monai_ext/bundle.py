@@ -20,7 +20,7 @@ from monai_ext.data.image_files import VolumeError, grid_problem, image_problems
 from monai_ext.data.modalities import find_cases as cases_of_modalities
 from monai_ext.data.modalities import modality_problem
 from monai_ext.data.tags import untagged
-from monai_ext.keys import CASE, IMAGE, MODALITIES, PRED, Supervision
+from monai_ext.keys import CAM_PREFIX, CASE, IMAGE, MODALITIES, PRED, Supervision
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +220,7 @@ def read_unit(datalist: str | Path) -> str:
 
 def map_keys(modalities: Sequence[str]) -> list[str]:
     """Keys under which the fused map and that of each modality are, for expressions in a config."""
-    return [PRED, *(f"cam_{name}" for name in modalities)]
+    return [PRED, *(CAM_PREFIX + name for name in modalities)]
 
 
 def find_images(place: str | Path) -> list[dict[str, str]]:

@@ -16,7 +16,18 @@ from monai.transforms import LoadImage
 
 from monai_ext.bundle import ignore_warnings_inside_monai
 from monai_ext.data.datalist import read_datalist
-from monai_ext.keys import CASE, IMAGE, LABEL, PRED, REFERENCE, SUPERVISION, UNLABELED, Supervision
+from monai_ext.keys import (
+    CAM_PREFIX,
+    CASE,
+    IMAGE,
+    LABEL,
+    MAP_SUFFIX,
+    PRED,
+    REFERENCE,
+    SUPERVISION,
+    UNLABELED,
+    Supervision,
+)
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -73,10 +84,10 @@ class Predictor:
         with torch.no_grad():
             pred = self.inferer(data[IMAGE][None].to(self.device), self.network)
         done = self.postprocessing({**data, PRED: decollate_batch(pred)[0].cpu()})
-        if (cam := done.pop(f"{PRED}_map", None)) is not None:
+        if (cam := done.pop(PRED + MAP_SUFFIX, None)) is not None:
             done[MAP] = cam
         made = sorted(done.keys() - data.keys(), key=lambda key: key == PRED)
-        return {key: np.asarray(done[key][0]) for key in made if not key.startswith("cam_")}
+        return {key: np.asarray(done[key][0]) for key in made if not key.startswith(CAM_PREFIX)}
 
 
 def write_sheet(

@@ -12,6 +12,8 @@ from monai.bundle import ConfigComponent, ConfigParser
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import jobs
+import plan
+import runs
 import table
 
 
@@ -77,9 +79,17 @@ def test_minutes_are_those_of_the_training(row, seconds, minutes):
     assert table.table_lines(plan, {"a": results})[-1].endswith(f" 0.0 | {minutes} |")
 
 
-@pytest.mark.parametrize("name", [file.stem for file in (jobs.REPOSITORY / "benchmarks" / "rows").glob("*")])
+@pytest.mark.parametrize(
+    ("trained_by", "seconds"),
+    [({}, 90), ({"trained_by_commit": "abc"}, 90), ({"trained_by_commit": "old"}, None)],
+)
+def test_an_evaluation_of_an_earlier_training_says_nothing_about_its_minutes(trained_by, seconds):
+    assert table.seconds_of_training({"duration_s": 90, "commit": "abc", **trained_by}) == seconds
+
+
+@pytest.mark.parametrize("name", [file.stem for file in (plan.REPOSITORY / "benchmarks" / "rows").glob("*")])
 def test_every_row_trains_as_long_as_the_others_on_one_backbone(name):
-    planned = jobs.read_jobs(name, "cpu")
+    planned = plan.read_jobs(name, "cpu")
     for key in ("train::trainer::max_epochs", "train::dataloader::batches_per_epoch"):
         assert len({job.overrides[key] for job in planned}) == 1
     assert all("channels" not in job.overrides and "batch_size" not in str(job.overrides) for job in planned)
@@ -91,7 +101,7 @@ def unknown_ids(planned):
     unknown = set()
     for mix_ins in {job.mix_ins for job in planned}:
         parser = ConfigParser()
-        configs = jobs.REPOSITORY / "bundles" / planned[0].bundle / "configs"
+        configs = plan.REPOSITORY / "bundles" / planned[0].bundle / "configs"
         parser.read_config([str(configs / f"{name}.yaml") for name in ("train", *mix_ins, "evaluate")])
         ids = {key for job in planned if job.mix_ins == mix_ins for key in job.overrides}
         unknown |= {key for key in ids if key not in parser and not is_left_at_its_default(key, parser)}
@@ -107,43 +117,43 @@ def is_left_at_its_default(key, parser):
     return constructor is not None and argument in inspect.signature(constructor).parameters
 
 
-@pytest.mark.parametrize("name", [file.stem for file in (jobs.REPOSITORY / "benchmarks" / "rows").glob("*")])
+@pytest.mark.parametrize("name", [file.stem for file in (plan.REPOSITORY / "benchmarks" / "rows").glob("*")])
 def test_rows_override_what_the_bundle_has(name):
     """A mistyped id would be accepted without a word and change nothing."""
-    assert unknown_ids(jobs.read_jobs(name, "full")) == set()
+    assert unknown_ids(plan.read_jobs(name, "full")) == set()
 
 
 def test_every_part_of_an_id_must_be_spelled_right():
     right = ["loss::lambda_kd", "loss::coupling", "train::dataset::transform"]
     wrong = ["loss::lambda_kt", "los::coupling", "train::dataloder", "seeed", "seed::seed"]
     bundle = "lv_mixed_supervision_segmentation"
-    planned = [jobs.Job("lv", "cpu", "a", 0, bundle, (), dict.fromkeys(right + wrong, 0))]
+    planned = [plan.Job("lv", "cpu", "a", 0, bundle, (), dict.fromkeys(right + wrong, 0))]
     assert unknown_ids(planned) == set(wrong)
 
 
-@pytest.mark.parametrize("name", [file.stem for file in (jobs.REPOSITORY / "benchmarks" / "rows").glob("*")])
+@pytest.mark.parametrize("name", [file.stem for file in (plan.REPOSITORY / "benchmarks" / "rows").glob("*")])
 def test_only_a_row_that_says_so_selects_an_epoch(name):
-    plan = yaml.safe_load((jobs.REPOSITORY / "benchmarks" / "rows" / f"{name}.yaml").read_text())
-    for job in jobs.read_jobs(name, "cpu"):
+    content = yaml.safe_load((plan.REPOSITORY / "benchmarks" / "rows" / f"{name}.yaml").read_text())
+    for job in plan.read_jobs(name, "cpu"):
         last_only = job.overrides["val_interval"] == job.overrides["train::trainer::max_epochs"]
-        assert last_only != ("best epoch by clean validation" in plan["rows"][job.row]["title"])
+        assert last_only != ("best epoch by clean validation" in content["rows"][job.row]["title"])
 
 
 def test_rows_that_carry_the_claim_have_three_seeds():
-    seeds = [job.seed for job in jobs.read_jobs("lv", "cpu") if job.row == "method_3"]
+    seeds = [job.seed for job in plan.read_jobs("lv", "cpu") if job.row == "method_3"]
     assert seeds == [0, 1, 2]
 
 
 def test_says_which_benchmarks_and_tiers_there_are():
     with pytest.raises(ValueError, match=r"benchmark among \['cam', 'lv'.*\], got 'brain'"):
-        jobs.read_jobs("brain", "cpu")
+        plan.read_jobs("brain", "cpu")
     with pytest.raises(ValueError, match=r"tier among \['cpu', 'full'\], got 'tiny'"):
-        jobs.read_jobs("lv", "tiny")
+        plan.read_jobs("lv", "tiny")
 
 
 def test_finished_jobs_are_skipped_and_failures_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs, "REPOSITORY", tmp_path)
-    done, failing, fine = (jobs.Job("x", "cpu", row, 0, "bundle", ("p.py",), {}) for row in "abc")
+    monkeypatch.setattr(plan, "REPOSITORY", tmp_path)
+    done, failing, fine = (plan.Job("x", "cpu", row, 0, "bundle", ("p.py",), {}) for row in "abc")
     done.result_file.parent.mkdir(parents=True)
     done.result_file.write_text(json.dumps({}))
     run = []
@@ -158,29 +168,29 @@ def test_finished_jobs_are_skipped_and_failures_are_named(tmp_path, monkeypatch)
 @pytest.fixture
 def commands(tmp_path, monkeypatch):
     """Commands that a job would have run in the repository ``tmp_path``, with a small bundle."""
-    monkeypatch.setattr(jobs, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(runs, "REPOSITORY", tmp_path)
     configs = tmp_path / "bundles" / "bundle" / "configs"
     configs.mkdir(parents=True)
     for name in ("train", "more"):
         (configs / f"{name}.yaml").write_text("steps: 1")
     run = []
-    monkeypatch.setattr(jobs, "run_commands", lambda given, folder, log: run.extend(given))
+    monkeypatch.setattr(runs, "run_commands", lambda given, folder, log: run.extend(given))
     return run
 
 
 def job(row, **options):
-    return jobs.Job("x", "cpu", row, 0, "bundle", ("p.py",), {"seed": 0}, **options)
+    return plan.Job("x", "cpu", row, 0, "bundle", ("p.py",), {"seed": 0}, **options)
 
 
 def test_a_finished_training_is_evaluated_again_but_not_repeated(commands, tmp_path):
     for _ in range(2):
-        jobs.train_and_evaluate(job("a"), tmp_path, tmp_path / "work" / "a_seed0")
+        runs.train_and_evaluate(job("a"), tmp_path, tmp_path / "work" / "a_seed0")
     assert ["evaluate" in str(words) for words in commands] == [False, True, True]
 
 
 def test_with_other_options_a_training_is_repeated(commands, tmp_path):
     for mix_ins in ((), ("more",)):
-        jobs.train_and_evaluate(job("a", mix_ins=mix_ins), tmp_path, tmp_path / "work" / "a_seed0")
+        runs.train_and_evaluate(job("a", mix_ins=mix_ins), tmp_path, tmp_path / "work" / "a_seed0")
     assert ["evaluate" in str(words) for words in commands] == [False, True, False, True]
 
 
@@ -188,7 +198,7 @@ def test_with_other_options_a_training_is_repeated(commands, tmp_path):
 def test_with_another_configuration_file_a_training_is_repeated(commands, tmp_path, file, mix_ins):
     for steps in (1, 1, 2):
         (tmp_path / "bundles" / "bundle" / "configs" / f"{file}.yaml").write_text(f"steps: {steps}")
-        jobs.train_and_evaluate(job("a", mix_ins=mix_ins), tmp_path, tmp_path / "work" / "a_seed0")
+        runs.train_and_evaluate(job("a", mix_ins=mix_ins), tmp_path, tmp_path / "work" / "a_seed0")
     assert ["evaluate" in str(words) for words in commands] == [False, True, True, False, True]
 
 
@@ -196,7 +206,7 @@ def test_with_another_configuration_file_a_training_is_repeated(commands, tmp_pa
 def test_with_other_labels_of_another_row_a_training_is_repeated(commands, tmp_path, labels_of, trainings):
     for digest in "aab":
         (tmp_path / "datalist.json").write_text(json.dumps({"training": [{"label_sha256": digest}]}))
-        jobs.train_and_evaluate(job("a", labels_of=labels_of), tmp_path, tmp_path / "work" / "a_seed0")
+        runs.train_and_evaluate(job("a", labels_of=labels_of), tmp_path, tmp_path / "work" / "a_seed0")
     assert sum("evaluate" not in str(words) for words in commands) == trainings
 
 
@@ -207,13 +217,13 @@ def test_a_training_recorded_without_a_digest_counts_if_its_options_are_equal(
     root = tmp_path / "work" / "a_seed0"
     root.mkdir(parents=True)
     (root / "trained.json").write_text(json.dumps({"commit": "abc", "options": [[], {"seed": seed}]}))
-    jobs.train_and_evaluate(job("a"), tmp_path, root)
+    runs.train_and_evaluate(job("a"), tmp_path, root)
     assert sum("evaluate" not in str(words) for words in commands) == trainings
 
 
 def test_a_result_says_who_trained_its_networks_and_for_how_long(commands, tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs, "commit", lambda: "abc")
-    jobs.train_and_evaluate(job("a"), tmp_path, tmp_path / "x" / "cpu" / "a_seed0")
+    monkeypatch.setattr(runs, "commit", lambda: "abc")
+    runs.train_and_evaluate(job("a"), tmp_path, tmp_path / "x" / "cpu" / "a_seed0")
     assert jobs.training_of(job("a"), tmp_path) == {"trained_by_commit": "abc", "training_s": 0}
     assert jobs.training_of(job("b", weights_of="a"), tmp_path) == {"trained_by_commit": "abc"}
     assert jobs.training_of(job("c", trains=False), tmp_path) == {}
@@ -224,7 +234,7 @@ def test_labels_are_predicted_by_the_teacher_and_then_made_into_a_data_set(comma
     out.mkdir()
     (teacher / "eval").mkdir(parents=True)
     (teacher / "eval" / "thresholds.json").write_text(json.dumps({"pred": {"best": 0.35}}))
-    jobs.make_labels(job("b", labels_of="a"), data, teacher, out)
+    runs.make_labels(job("b", labels_of="a"), data, teacher, out)
     predict, make = commands
     configs = tmp_path / "bundles" / "bundle" / "configs"
     given = [configs / "train.yaml", teacher / "configs" / "row.yaml", configs / "pseudo_labels.yaml"]
@@ -236,7 +246,7 @@ def test_labels_are_predicted_by_the_teacher_and_then_made_into_a_data_set(comma
 
 
 def test_the_networks_of_another_row_are_evaluated_without_a_training(commands, tmp_path):
-    jobs.train_and_evaluate(job("b", weights_of="a"), tmp_path, tmp_path / "work" / "b_seed0")
+    runs.train_and_evaluate(job("b", weights_of="a"), tmp_path, tmp_path / "work" / "b_seed0")
     [words] = commands
     assert words[-2:] == ["--weights", str(tmp_path / "work" / "a_seed0" / "models" / "model.pt")]
 
@@ -245,20 +255,20 @@ def test_what_needs_another_row_runs_after_it(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "prepare_data", lambda *args: None)
     run = []
     monkeypatch.setattr(jobs, "run_job", lambda job, *args: run.append(job.row))
-    monkeypatch.setattr(jobs, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(plan, "REPOSITORY", tmp_path)
     planned = [job("b", weights_of="a"), job("c", labels_of="a"), job("a"), job("d")]
     jobs.run_jobs(planned, tmp_path, tmp_path, 1)
     assert run == ["a", "d", "b", "c"]
 
 
-@pytest.mark.parametrize("name", [file.stem for file in (jobs.REPOSITORY / "benchmarks" / "rows").glob("*")])
+@pytest.mark.parametrize("name", [file.stem for file in (plan.REPOSITORY / "benchmarks" / "rows").glob("*")])
 def test_a_row_needs_rows_that_are_trained_with_its_seeds(name):
-    planned = jobs.read_jobs(name, "cpu")
+    planned = plan.read_jobs(name, "cpu")
     trained = {(job.row, job.seed) for job in planned if job.trains and not (job.control or job.weights_of)}
     needed = {(row, job.seed) for job in planned for row in (job.labels_of, job.weights_of) if row}
     assert needed <= trained
 
 
 def test_data_are_prepared_in_a_folder_named_after_the_options(tmp_path):
-    words = ("datasets/acdc/prepare.py", "--raw", "{raw}/acdc", "--out", "{out}", "--full", "3")
-    assert jobs.folder_of(words, tmp_path) == tmp_path / "data" / "acdc_raw_out_full_3"
+    words = ("datasets/acdc/prepare.py", "--raw", "{raw}/acdc", "--out", "{out}", "--split", "80/20/0")
+    assert plan.folder_of(words, tmp_path) == tmp_path / "data" / "acdc_raw_out_split_80-20-0"

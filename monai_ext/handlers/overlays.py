@@ -9,13 +9,13 @@ import torch
 from ignite.engine import Engine, Events
 
 from monai_ext.cams import channel_that_is_there
-from monai_ext.keys import CASE, IMAGE, PRED
+from monai_ext.keys import CASE, IMAGE, MAP_SUFFIX, PRED
 from monai_ext.report import MAP, draw
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-PRED_MAP = f"{PRED}_map"
+PRED_MAP = PRED + MAP_SUFFIX
 
 
 class OverlayPictures:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from monai_ext.cams import Component, keep_component, peak_of
 from monai_ext.handlers.evaluation import score_volume, summarize, without_nan
-from monai_ext.keys import CASE, LABEL, PATIENT, PRED
+from monai_ext.keys import CASE, LABEL, MAP_SUFFIX, PATIENT, PRED
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 REGION = "region"
-BEHIND = "_map"
-"""What stands behind the key of a map."""
 
 
 class ThresholdChoice:
@@ -73,7 +71,7 @@ class ThresholdChoice:
         for given, item in zip(batch, output, strict=True):
             label = torch.as_tensor(item[LABEL]).cpu()
             spacing = item[LABEL].pixdim.tolist() if self.unit == "mm" else [1.0] * (label.ndim - 1)
-            maps = {key: torch.as_tensor(item[key + BEHIND]).cpu() for key in self.keys}
+            maps = {key: torch.as_tensor(item[key + MAP_SUFFIX]).cpu() for key in self.keys}
             levels = {key: (levels_of(cam), peak_of(cam)) for key, cam in maps.items()}
             dice = {key: [dice_of(m, label) for m in self.masks(*level)] for key, level in levels.items()}
             case, patient = str(given[CASE]), str(given[PATIENT])

@@ -30,10 +30,7 @@ from monai_ext.cams import (
     pool_scores,
     scale_to_unit_range,
 )
-from monai_ext.keys import IMAGE, TAGS, UNLABELED
-
-CAM, MAP = "cam_", "_map"
-"""What stands before the name of a modality whose map it is, and behind the key of a map."""
+from monai_ext.keys import CAM_PREFIX, IMAGE, MAP_SUFFIX, TAGS, UNLABELED
 
 Fusion = Literal["mean", "max", "confidence"]
 
@@ -161,7 +158,7 @@ class FuseModalityMapsd(MapTransform):
             for number, name in enumerate(self.modalities):
                 alone = torch.arange(len(present)) == number
                 cam = self.map_of(maps, alone, size)
-                result[f"{CAM}{name}"] = cam * bool(present[number])
+                result[f"{CAM_PREFIX}{name}"] = cam * bool(present[number])
         return result
 
     def map_of(self, maps: Tensor, chosen: Tensor, size: tuple[int, int]) -> Tensor:
@@ -192,7 +189,7 @@ class KeepComponentd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         result = dict(data)
         for key in self.key_iterator(result):
-            peak = peak_of(plain(result[f"{key}{MAP}"]))
+            peak = peak_of(plain(result[f"{key}{MAP_SUFFIX}"]))
             result[key] = keep_component(result[key], self.component, peak)
         return result
 
@@ -221,7 +218,7 @@ class MaskInOriginalSpaced(Compose):
         keys = list(ensure_tuple(keys))
         steps: list[MapTransform] = [
             Invertd(keys, preprocessing, orig_keys=IMAGE, nearest_interp=False),
-            CopyItemsd(keys, names=[f"{key}{MAP}" for key in keys]),
+            CopyItemsd(keys, names=[f"{key}{MAP_SUFFIX}" for key in keys]),
             AsDiscreted(keys, threshold=threshold),
             KeepComponentd(keys, component),
         ]
