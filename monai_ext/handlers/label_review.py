@@ -97,7 +97,7 @@ class LabelReview:
                 (total, [self.journal.name(item), f"{total:.4f}", *map("{:.4f}".format, scores), changed])
             )
         rows.sort(key=lambda row: -row[0])
-        classes = [name for k, name in sorted(self.names.items()) if k]
+        classes = [f"1 - Dice of {name}" for k, name in sorted(self.names.items()) if k]
         heading = ["rank", "case", "doubt", *classes, "corrected voxels"]
         write_csv(self.folder / "ranking.csv", heading, [[n, *row] for n, (_, row) in enumerate(rows, 1)])
         return [str(row[0]) for _, row in rows]

@@ -194,7 +194,7 @@ def test_the_most_doubtful_case_comes_first(tmp_path):
     review = make_review(tmp_path)
     run(review)
     heading, *rows = table(tmp_path, "ranking.csv")
-    assert heading == ["rank", "case", "doubt", "cavity", "wall", "corrected voxels"]
+    assert heading == ["rank", "case", "doubt", "1 - Dice of cavity", "1 - Dice of wall", "corrected voxels"]
     total = {name: doubt_of_certain(*pair) for name, pair in CASES.items()}
     order = sorted(total, key=lambda name: -total[name])  # equal ones in the order of the datalist
     assert [row[:2] for row in rows] == [[str(n), name] for n, name in enumerate(order, start=1)]
@@ -270,7 +270,7 @@ def test_the_numbers_of_the_curves_are_json_by_class_name(tmp_path):
 
 def test_classes_without_a_name_are_numbered(tmp_path):
     run(make_review(tmp_path, ["half"], names={"0": "background", "2": "wall"}))
-    assert table(tmp_path, "ranking.csv")[0][3:5] == ["class 1", "wall"]
+    assert table(tmp_path, "ranking.csv")[0][3:5] == ["1 - Dice of class 1", "1 - Dice of wall"]
     assert table(tmp_path, "changes.csv")[1][2:4] == ["background", "class 1"]
 
 
