@@ -94,7 +94,7 @@ def run_job(job: Job, raw: Path, work: Path) -> Path | None:
         result["thresholds"] = {key: part["best"] for key, part in chosen.items() if "best" in part}
     ranking = root / "eval" / "label_review" / "ranking.csv"
     if ranking.is_file():
-        result["ranking"] = ranking_result(ranking, data)
+        result["ranking"] = ranking_result(ranking, taught)
     job.result_file.parent.mkdir(parents=True, exist_ok=True)
     job.result_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return None

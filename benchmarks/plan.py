@@ -18,13 +18,14 @@ class Job:
         tier: name of the tier, such as ``cpu``.
         row: name of the row.
         seed: of weights, batches and augmentation.
-        bundle: name of the bundle's folder.
+        bundle: name of the bundle's folder; another one than the benchmark's if the row says so.
         prepare: words of the command that prepares the data, with ``{raw}`` and ``{out}`` to be filled in.
         overrides: configuration that differs from the bundle's, by id.
         mix_ins: names of the bundle's configurations that come after ``train.yaml``.
         trains: whether a network is trained; else the labels of the training set are scored themselves.
         control: name of a method without training in ``controls.py`` that is scored instead, or "".
         labels_of: name of the row whose networks made the labels that this one learns, or "".
+        labels_bundle: name of the benchmark's own bundle, which made these labels.
         weights_of: name of the row whose networks this one evaluates in another way, or "".
     """
 
@@ -39,6 +40,7 @@ class Job:
     trains: bool = True
     control: str = ""
     labels_of: str = ""
+    labels_bundle: str = ""
     weights_of: str = ""
 
     @property
@@ -74,9 +76,10 @@ def read_jobs(benchmark: str, tier: str) -> list[Job]:
         for seed in range(row.get("seeds", 1)):
             config = {**overrides, "seed": seed}
             names = ("trains", "control", "labels_of", "weights_of")
-            special = {key: row[key] for key in names if key in row}
+            special = {key: row[key] for key in names if key in row} | {"labels_bundle": plan["bundle"]}
             mix_ins = tuple(row.get("mix_ins", plan.get("mix_ins", [])))
-            jobs.append(Job(benchmark, tier, name, seed, plan["bundle"], prepare, config, mix_ins, **special))
+            bundle = row.get("bundle", plan["bundle"])
+            jobs.append(Job(benchmark, tier, name, seed, bundle, prepare, config, mix_ins, **special))
     return sorted(jobs, key=lambda job: job.seed)
 
 

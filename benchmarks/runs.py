@@ -23,7 +23,7 @@ def make_labels(job: Job, data: Path, teacher: Path, out: Path) -> Path | None:
     """
     shutil.rmtree(out, ignore_errors=True)
     log = out.with_name(f"{out.name}.txt")
-    configs = REPOSITORY / "bundles" / job.bundle / "configs"
+    configs = REPOSITORY / "bundles" / job.labels_bundle / "configs"
     places = [configs / "train.yaml", teacher / "configs" / "row.yaml", configs / "pseudo_labels.yaml"]
     files = str([str(place) for place in places])
     bundle = ["monai.bundle", "run", "--config_file", files, "--dataset_dir", str(data)]

@@ -99,11 +99,12 @@ def test_every_row_trains_as_long_as_the_others_on_one_backbone(name):
 def unknown_ids(planned):
     """Ids of a benchmark's overrides that the configuration of their row lacks."""
     unknown = set()
-    for mix_ins in {job.mix_ins for job in planned}:
+    for bundle, mix_ins in {(job.bundle, job.mix_ins) for job in planned}:
         parser = ConfigParser()
-        configs = plan.REPOSITORY / "bundles" / planned[0].bundle / "configs"
+        configs = plan.REPOSITORY / "bundles" / bundle / "configs"
         parser.read_config([str(configs / f"{name}.yaml") for name in ("train", *mix_ins, "evaluate")])
-        ids = {key for job in planned if job.mix_ins == mix_ins for key in job.overrides}
+        same = [job for job in planned if (job.bundle, job.mix_ins) == (bundle, mix_ins)]
+        ids = {key for job in same for key in job.overrides}
         unknown |= {key for key in ids if key not in parser and not is_left_at_its_default(key, parser)}
     return unknown
 
@@ -234,7 +235,7 @@ def test_labels_are_predicted_by_the_teacher_and_then_made_into_a_data_set(comma
     out.mkdir()
     (teacher / "eval").mkdir(parents=True)
     (teacher / "eval" / "thresholds.json").write_text(json.dumps({"pred": {"best": 0.35}}))
-    runs.make_labels(job("b", labels_of="a"), data, teacher, out)
+    runs.make_labels(job("b", labels_of="a", labels_bundle="bundle"), data, teacher, out)
     predict, make = commands
     configs = tmp_path / "bundles" / "bundle" / "configs"
     given = [configs / "train.yaml", teacher / "configs" / "row.yaml", configs / "pseudo_labels.yaml"]
