@@ -37,7 +37,8 @@ def ranking_result(ranking: Path, data: Path) -> dict[str, Any]:
     """Average precision of the ranked list: a case is wrong if its label differs from the clean mask.
 
     Returns:
-        ``cases``, ``wrong`` and ``average_precision``, which is None if all or none are wrong.
+        ``cases``, ``wrong`` and ``average_precision``, which is None if all or none are wrong. Cases whose
+        clean mask the datalist does not name are left out.
     """
     content = json.loads((data / "datalist.json").read_text(encoding="utf-8"))
     wrong = {
@@ -46,8 +47,9 @@ def ranking_result(ranking: Path, data: Path) -> dict[str, Any]:
         if REFERENCE in item
     }
     with ranking.open(encoding="utf-8", newline="") as file:
-        rows = [(float(row["doubt"]), bool(wrong[row["case"]])) for row in csv.DictReader(file)]
-    doubts, truths = (torch.tensor(column) for column in zip(*rows, strict=True))
+        rows = [row for row in csv.DictReader(file) if row["case"] in wrong]
+    doubts = torch.tensor([float(row["doubt"]) for row in rows])
+    truths = torch.tensor([bool(wrong[row["case"]]) for row in rows])
     mixed = 0 < int(truths.sum()) < len(rows)
     precision = float(binary_average_precision(doubts, truths.long())) if mixed else None
     return {"cases": len(rows), "wrong": int(truths.sum()), "average_precision": precision}
