@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import affine_transform
 
-from monai_ext.transforms import RandomSpatialView, SpatialView
+from monai_ext.keys import IMAGE, LABEL, UNLABELED
+from monai_ext.transforms import BatchAugmentation, RandomSpatialView, SpatialView
 from monai_ext.transforms.spatial_views import KINDS
 
 
@@ -80,6 +81,32 @@ def test_identical_checkerboards_stay_identical_in_all_modalities(kind):
     after = drawn(kind)(board.float().expand(3, 4, 16, 16))
     assert after.std() > 0.1
     torch.testing.assert_close(after, after[:, :1].expand_as(after), rtol=0, atol=0)
+
+
+def augmented_checkerboards(space, **intensities):
+    """Three items, each the same board in four modalities and in its label, before and after augmentation."""
+    board = (sum(torch.meshgrid(*[torch.arange(n) // 8 for n in space], indexing="ij")) % 2)[None, None]
+    batch = {IMAGE: board.float().expand(3, 4, *space), LABEL: board.expand(3, 1, *space)}
+    spatial = {"rotation": 40, "scale": 0.3, "translation": 0.2, "flip_axes": (0, 1), "displacement": 0.03}
+    augmentation = BatchAugmentation(**spatial, **intensities, probability=1)
+    return batch, augmentation(batch, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("space", [(48, 40), (32, 24, 16)], ids=["2d", "3d"])
+def test_batch_augmentation_keeps_checkerboards_identical_in_all_modalities(space):
+    before, after = augmented_checkerboards(space, gamma=0.5, gain=0.3, offset=0.2)
+    assert (after[IMAGE] - before[IMAGE]).abs().flatten(1).mean(dim=1).min() > 0.1
+    torch.testing.assert_close(after[IMAGE], after[IMAGE][:, :1].expand_as(after[IMAGE]), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("space", [(48, 40), (32, 24, 16)], ids=["2d", "3d"])
+def test_batch_augmentation_moves_the_label_as_the_checkerboards_of_all_modalities(space):
+    before, after = augmented_checkerboards(space)
+    sure = (after[LABEL] != UNLABELED) & ((after[IMAGE] - 0.5).abs() > 0.499).all(dim=1, keepdim=True)
+    assert sure.flatten(1).float().mean(dim=1).min() > 0.2  # away from the edges between the fields
+    for modality in after[IMAGE].split(1, dim=1):
+        assert torch.equal(modality[sure].round().long(), after[LABEL][sure])
+    assert (after[LABEL] != before[LABEL])[sure].float().mean() > 0.1
 
 
 @pytest.mark.parametrize("kind", KINDS)
