@@ -21,7 +21,8 @@ command that made it. Rows that train the same network have the same number of s
 differs is said in the row's title or above the table. Scores are means over whole volumes of the validation
 patients, by the weights of the last epoch, so no epoch was selected on them. ± is the standard deviation over
 seeds, which vary weights, batches and augmentation; the patients are the same. Minutes are those of the row's
-own training, with the evaluation where they were not measured apart; a dash is for none or unknown.
+own training, with the evaluation where they were not measured apart, on two cores that other rows used at the
+same time: they tell orders of magnitude. A dash is for none or unknown.
 """
 
 
