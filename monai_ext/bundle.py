@@ -16,15 +16,41 @@ from packaging.version import Version
 
 from monai_ext.data import DataError, items, read_datalist, require_valid
 from monai_ext.data.check_entries import overlap_problems, parse_entries
-from monai_ext.data.image_files import VolumeError, grid_problem, image_problems, read_volume
-from monai_ext.data.modalities import find_cases as cases_of_modalities
-from monai_ext.data.modalities import modality_problem
 from monai_ext.data.tags import untagged
-from monai_ext.keys import CAM_PREFIX, CASE, IMAGE, MODALITIES, PRED, Supervision
+from monai_ext.inference_inputs import (
+    Items,
+    find_cases,
+    find_images,
+    stop_if_incomplete,
+    stop_if_unreadable,
+    warn_of_missing,
+)
+from monai_ext.keys import CAM_PREFIX, MODALITIES, PRED, Supervision
+from monai_ext.settings import options_beside_modalities, stop_if_unfit
+
+__all__ = [
+    "find_cases",
+    "find_images",
+    "ignore_warnings_inside_monai",
+    "items_to_score",
+    "local_device",
+    "map_keys",
+    "prepare_inference",
+    "prepare_training",
+    "read_items",
+    "read_labels",
+    "read_unit",
+    "require_packages",
+    "start_distributed",
+    "stop_if_incomplete",
+    "stop_if_invalid",
+    "stop_if_unreadable",
+    "warn_of_missing",
+]
+"""What a config calls as ``bundle.NAME``."""
 
 logger = logging.getLogger(__name__)
 
-Items = Sequence[Mapping[str, Any]]
 OURS = "monai-ext"
 """Our package, which no registry has: what a registry offers under this name would be somebody else's."""
 
@@ -77,10 +103,10 @@ def prepare_training(
     sections: Mapping[str, Items],
     num_classes: int,
     seed: int = 0,
-    modalities: Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
     scoring_kinds: Collection[str] = ("full",),
 ) -> None:
-    """Check packages and data, and seed: the first expression of a training's ``initialize``.
+    """Check packages, settings and data, and seed: the first expression of a training's ``initialize``.
 
     Args:
         metadata: the bundle's ``metadata.json``.
@@ -88,54 +114,58 @@ def prepare_training(
         sections: items by section; ``training`` is learned from, the others are fully labeled.
         num_classes: K; labels must be below.
         seed: initial random state, which the network's weights follow from.
-        modalities: names of the network's channels; the datalist must have the same (one need not be named).
+        settings: as in ``monai_ext.settings.stop_if_unfit``; the datalist must have the same ``modalities``
+            (one need not be named).
         scoring_kinds: kinds of supervision that the section ``validation`` may hold; with "tags" among them,
             every item must have tags.
 
     Raises:
         RuntimeError: if a package is missing or too old.
-        SystemExit: if the data cannot be used; the reasons, one a line, are on the standard error.
+        SystemExit: if settings or data cannot be used; the reasons, one a line, are on the standard error.
     """
     require_packages(metadata)
     ignore_warnings_inside_monai()
+    stop_if_unfit(settings or {})
     manual_seed(seed)
-    stop_if_invalid(datalist, sections, num_classes, modalities, scoring_kinds)
+    stop_if_invalid(datalist, sections, num_classes, settings, scoring_kinds)
 
 
-def prepare_inference(metadata: str | Path, weights: str | Path, network: torch.nn.Module) -> None:
-    """Check packages and weights: the first expression of ``initialize`` in inference and evaluation.
+def prepare_inference(
+    metadata: str | Path,
+    weights: str | Path,
+    network: torch.nn.Module,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Check packages, settings and weights: first in ``initialize`` of inference and evaluation.
+
+    Args:
+        metadata: the bundle's ``metadata.json``.
+        weights: the file of trained weights.
+        network: the network that takes them.
+        settings: as in ``monai_ext.settings.stop_if_unfit``.
 
     Raises:
         RuntimeError: if a package is missing or too old.
-        SystemExit: if there are no weights, or they are those of another network.
+        SystemExit: if a setting cannot be used, there are no weights, or they are those of another network.
     """
     require_packages(metadata)
     ignore_warnings_inside_monai()
+    stop_if_unfit(settings or {})
     path = Path(weights).absolute()
     if not path.is_file():
         sys.exit(
             f"Expected trained weights at {path}, found none; train the bundle first, or restore the file."
         )
-    found = torch.load(path, map_location="cpu", weights_only=True)
-    for name, wanted in network.state_dict().items():
-        got = tuple(found[name].shape) if name in found else "none"
-        if got != tuple(wanted.shape):
+    found = _shapes(torch.load(path, map_location="cpu", weights_only=True))
+    wanted = _shapes(network.state_dict())
+    for name in wanted | found:
+        if wanted.get(name) != found.get(name):
+            such = MODALITIES if MODALITIES in (settings or {}) else "num_classes"
+            expected = f"weights {name} of shape {wanted[name]}" if name in wanted else f"no weights {name}"
             sys.exit(
-                f"Expected weights {name} of shape {tuple(wanted.shape)} in {path}, got {got}; "
-                "pass the options with which they were trained, such as num_classes and channels."
+                f"Expected {expected} in {path}, got {found.get(name, 'none')}; "
+                f"pass the options with which they were trained, such as {such} and channels."
             )
-
-
-def stop_if_unreadable(images: Items) -> None:
-    """Leave with exit code 1 and one line for each image file that cannot be read or is not finite.
-
-    Where an item has several files, they must lie on one grid; where it names ``modalities``, its files must
-    have as many channels.
-    """
-    problems = [f"image {problem}" for item in images for problem in _unreadable(item)]
-    if problems:
-        sys.exit("\n".join([*problems, "Nothing was segmented."]))
-    logger.info(f"{len(images)} images to segment")
 
 
 def local_device() -> torch.device:
@@ -156,13 +186,13 @@ def stop_if_invalid(
     datalist: str | Path,
     sections: Mapping[str, Items],
     num_classes: int,
-    modalities: Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
     scoring_kinds: Collection[str] = ("full",),
 ) -> None:
     """Leave with exit code 1 and one line for each problem of the data, if there is one.
 
     The files of ``sections`` are read. A datalist that exists must have ``num_classes`` classes and, where
-    ``modalities`` are given, these; every case must have them. None of its test patients may be among
+    ``settings`` name ``modalities``, these; every case must have them. None of its test patients may be among
     ``sections``; their files are not read. The section ``validation`` may hold ``scoring_kinds``; with "tags"
     among them, every item must have tags.
     """
@@ -172,7 +202,7 @@ def stop_if_invalid(
         content = read_datalist(datalist)
         logger.info(f"data: {content['name']}")
         named = content[MODALITIES]
-        problems += _unlike_network(datalist, num_classes, modalities)
+        problems += _unlike_network(datalist, num_classes, settings or {})
         if "test" not in sections:
             entries, _ = parse_entries({**sections, "test": read_items(datalist, "test")})
             problems += [message for _, message in overlap_problems(entries)]
@@ -223,44 +253,7 @@ def map_keys(modalities: Sequence[str]) -> list[str]:
     return [PRED, *(CAM_PREFIX + name for name in modalities)]
 
 
-def find_images(place: str | Path) -> list[dict[str, str]]:
-    """The image itself, or all NIfTI files of a folder, as items for inference.
-
-    Args:
-        place: a file that MONAI can read, or a folder.
-
-    Raises:
-        SystemExit: if there is nothing to segment, or two files would be saved under one name.
-    """
-    place = Path(place)
-    files = [place] if place.is_file() else sorted([*place.glob("*.nii.gz"), *place.glob("*.nii")])
-    if not files:
-        sys.exit(
-            f"Expected an image or a folder of .nii.gz or .nii files at {place}, found none; set --input."
-        )
-    names = [file.name.removesuffix(".gz").removesuffix(".nii") for file in files]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        sys.exit(f"Expected one file for each name in {place}, found {', '.join(twice)} as .nii and .nii.gz.")
-    return [{IMAGE: str(file), CASE: name} for file, name in zip(files, names, strict=True)]
-
-
-def find_cases(place: str | Path, modalities: Sequence[str]) -> list[dict[str, Any]]:
-    """``monai_ext.data.modalities.find_cases`` for a config: a problem ends the program with one line.
-
-    Args:
-        place: a file, a folder of files ``NAME_<modality>.nii.gz``, or a folder of such folders.
-        modalities: names of the channels that the network takes, in their order.
-
-    Raises:
-        SystemExit: if there is nothing to segment, or it is not clear which files make a case.
-    """
-    try:
-        return cases_of_modalities(place, modalities)
-    except ValueError as error:
-        sys.exit(str(error))
-
-
-def _unlike_network(datalist: str | Path, num_classes: int, modalities: Sequence[str] | None) -> list[str]:
+def _unlike_network(datalist: str | Path, num_classes: int, settings: Mapping[str, Any]) -> list[str]:
     """Classes and modalities of a datalist that are not those of the network."""
     content, problems = read_datalist(datalist), []
     classes, found = list(content["labels"].values()), list(content[MODALITIES])
@@ -269,29 +262,17 @@ def _unlike_network(datalist: str | Path, num_classes: int, modalities: Sequence
             f"{datalist}: Expected {num_classes} classes, as num_classes says, got {len(classes)}: "
             f"{', '.join(classes)}; pass --num_classes {len(classes)} or prepare the data anew."
         )
-    unnamed = not found and len(modalities or ()) == 1
-    if modalities is not None and not unnamed and found != list(modalities):
+    wanted = settings.get(MODALITIES)
+    unnamed = not found and len(wanted or ()) == 1
+    if wanted is not None and not unnamed and found != list(wanted):
         problems.append(
-            f"{datalist}: Expected the modalities {', '.join(modalities)} in this order, got "
-            f'{", ".join(found) or "one without a name"}; pass --modalities "{found}" or prepare anew.'
+            f"{datalist}: Expected the modalities {', '.join(wanted)} in this order, got "
+            f'{", ".join(found) or "one without a name"}; pass --modalities "{found}"'
+            f"{options_beside_modalities(settings)}, or prepare anew."
         )
     return problems
 
 
-def _unreadable(item: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the image files of an item, one text a problem."""
-    files = [Path(file) for file in (item[IMAGE] if isinstance(item[IMAGE], list) else [item[IMAGE]])]
-    problems, grids, channels = [], [], 0
-    for file in files:
-        try:
-            volume = read_volume(file)
-        except VolumeError as error:
-            problems.append(str(error))
-            continue
-        grids.append(volume.grid)
-        channels += volume.channels
-        problems += image_problems(volume)
-        problems += filter(None, [grid_problem(grids[-1], grids[0])])
-    if item.get(MODALITIES) and len(grids) == len(files):
-        problems += filter(None, [modality_problem(files, channels, item[MODALITIES])])
-    return problems
+def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shapes of tensors by name."""
+    return {name: tuple(getattr(value, "shape", ())) for name, value in weights.items()}

@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import warnings
 
@@ -12,7 +11,7 @@ from monai.transforms import LoadImage
 
 from monai_ext import bundle
 from monai_ext.data import write_datalist
-from monai_ext.keys import CASE, IMAGE, LABEL, MODALITIES
+from monai_ext.keys import CASE, IMAGE, LABEL
 
 
 @pytest.fixture
@@ -158,13 +157,31 @@ def test_inference_needs_weights(tmp_path, metadata):
     assert "got none" in message_of(bundle.prepare_inference, metadata(), weights, deeper)
 
 
-def test_unreadable_images_are_named_before_anything_is_segmented(case):
-    good, bad = case("a"), case("b")
-    with open(bad[IMAGE], "r+b") as file:
-        file.truncate(60)
-    bundle.stop_if_unreadable([good])
-    message = message_of(bundle.stop_if_unreadable, [good, bad])
-    assert str(bad[IMAGE]) in message and str(good[IMAGE]) not in message
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [(None, "such as num_classes and channels"), ({"modalities": ["t1"]}, "such as modalities and channels")],
+)
+def test_weights_of_a_larger_network_are_refused(tmp_path, metadata, settings, words):
+    weights = tmp_path / "model.pt"
+    torch.save(torch.nn.Linear(2, 1).state_dict(), weights)
+    smaller = torch.nn.Linear(2, 1, bias=False)
+    message = message_of(bundle.prepare_inference, metadata(), weights, smaller, settings)
+    assert message.startswith(f"Expected no weights bias in {weights}, got (1,); ") and words in message
+
+
+def test_a_file_of_more_than_weights_is_refused(tmp_path, metadata):
+    weights = tmp_path / "checkpoint.pt"
+    network = torch.nn.Linear(2, 1)
+    torch.save({"network": network.state_dict(), "epoch": 3}, weights)
+    message = message_of(bundle.prepare_inference, metadata(), weights, network)
+    assert f"Expected weights weight of shape (1, 2) in {weights}, got none" in message
+
+
+def test_settings_are_looked_at_before_data_and_weights(metadata):
+    message = message_of(bundle.prepare_training, metadata(), "", {}, 2, settings={"threshold": 1.5})
+    assert message == "Expected 0 < threshold <= 1, got 1.5; pass --threshold."
+    network = torch.nn.Linear(2, 1)
+    assert message == message_of(bundle.prepare_inference, metadata(), "none.pt", network, {"threshold": 1.5})
 
 
 @pytest.fixture
@@ -198,28 +215,6 @@ def test_our_own_package_is_never_looked_for_on_a_registry(metadata):
     assert "'monai-ext" not in str(caught.value)
 
 
-def test_two_files_that_would_be_saved_under_one_name_are_refused(tmp_path):
-    (tmp_path / "a.nii").touch()
-    (tmp_path / "a.nii.gz").touch()
-    assert "one file for each name" in message_of(bundle.find_images, tmp_path)
-
-
-def test_images_are_found_in_a_folder_or_named(tmp_path, case):
-    case("b"), case("a")
-    (tmp_path / "notes.txt").touch()
-    found = bundle.find_images(tmp_path)
-    assert [item[CASE] for item in found] == ["a_image", "a_label", "b_image", "b_label"]
-    assert all(os.path.isfile(item[IMAGE]) for item in found)
-    assert bundle.find_images(found[0][IMAGE]) == found[:1]
-
-
-@pytest.mark.parametrize("name", ["empty", "absent"])
-def test_says_that_there_is_no_image(tmp_path, name):
-    (tmp_path / "empty").mkdir()
-    message = message_of(bundle.find_images, tmp_path / name)
-    assert f"Expected an image or a folder of .nii.gz or .nii files at {tmp_path / name}" in message
-
-
 @pytest.mark.parametrize(("gpus", "device"), [(False, "cpu"), (True, "cuda:3")])
 def test_a_process_has_the_gpu_of_its_rank(monkeypatch, gpus, device):
     monkeypatch.setenv("LOCAL_RANK", "3")
@@ -227,8 +222,8 @@ def test_a_process_has_the_gpu_of_its_rank(monkeypatch, gpus, device):
     assert bundle.local_device() == torch.device(device)
 
 
-def save(path, array, affine=None):
-    nib.save(nib.Nifti1Image(np.asarray(array, np.uint8), np.eye(4) if affine is None else affine), path)
+def save(path, array):
+    nib.save(nib.Nifti1Image(np.asarray(array, np.uint8), np.eye(4)), path)
     return str(path)
 
 
@@ -255,33 +250,40 @@ def sections_of(datalist):
 @pytest.mark.parametrize("wanted", [["t1", "t2", "flair"], ["t2", "t1"], ["t1"]])
 def test_a_training_takes_the_modalities_of_the_network_in_its_order(metadata, several, wanted):
     sections = sections_of(several)
-    bundle.prepare_training(metadata(), several, sections, 2, modalities=["t1", "t2"])
+    bundle.prepare_training(metadata(), several, sections, 2, settings={"modalities": ["t1", "t2"]})
     bundle.prepare_training(metadata(), several, sections, 2)
-    message = message_of(bundle.prepare_training, metadata(), several, sections, 2, modalities=wanted)
-    assert (
-        f"{several}: Expected the modalities {', '.join(wanted)} in this order, got t1, t2; pass" in message
-    )
+    settings = {"modalities": wanted}
+    message = message_of(bundle.prepare_training, metadata(), several, sections, 2, settings=settings)
+    assert f"{several}: Expected the modalities {', '.join(wanted)} in this order, got t1, t2" in message
+    assert "; pass --modalities \"['t1', 't2']\", or prepare anew." in message
+
+
+def test_other_modalities_need_the_settings_that_speak_of_them(several):
+    settings = {"modalities": ["flair"], "weights_of_modalities": [1], "edges": 0}
+    message = message_of(bundle.stop_if_invalid, several, sections_of(several), 2, settings)
+    options = "--weights_of_modalities and --edges"
+    assert f"--modalities \"['t1', 't2']\", with {options} to match, or prepare anew." in message
 
 
 def test_where_tags_are_learned_every_item_must_have_them(metadata, several):
     message = message_of(
         bundle.prepare_training, metadata(), several, sections_of(several), 2, scoring_kinds=["full", "tags"]
     )
-    assert "validation[0] (c): Expected tags, one for each slice, got none; add them." in message
+    assert "validation[0] (c): Expected tags, one for each slice, got none; add them" in message
     assert "training[" not in message
 
 
 def test_one_modality_needs_no_name(datalist, case):
     sections = {"training": [case("a")]}
-    bundle.stop_if_invalid(datalist, sections, 2, modalities=["ct"])
-    message = message_of(bundle.stop_if_invalid, datalist, sections, 2, modalities=["t1", "t2"])
+    bundle.stop_if_invalid(datalist, sections, 2, {"modalities": ["ct"]})
+    message = message_of(bundle.stop_if_invalid, datalist, sections, 2, {"modalities": ["t1", "t2"]})
     assert "Expected the modalities t1, t2 in this order, got one without a name; pass" in message
 
 
 def test_a_training_stops_where_a_case_lacks_a_modality(several):
     sections = sections_of(several)
     sections["training"][1][IMAGE].pop()
-    message = message_of(bundle.stop_if_invalid, several, sections, 2, modalities=["t1", "t2"])
+    message = message_of(bundle.stop_if_invalid, several, sections, 2, {"modalities": ["t1", "t2"]})
     assert "training[1] (b): image" in message and "got 1 without t2" in message
 
 
@@ -292,42 +294,3 @@ def test_validation_may_be_tagged_where_the_training_allows_it(metadata, several
     bundle.prepare_training(metadata(), several, sections, 2, **allowed)
     message = message_of(bundle.prepare_training, metadata(), several, sections, 2)
     assert 'validation[0] (b): Expected supervision "full" in a section that scores, got "tags"' in message
-
-
-def test_cases_are_found_for_inference(tmp_path, several):
-    folder = tmp_path / "cases"
-    folder.mkdir()
-    files = [save(folder / f"p_{name}.nii.gz", np.arange(32).reshape(4, 4, 2)) for name in ("t1", "t2")]
-    found = bundle.find_cases(folder, ["t2", "t1"])
-    assert found == [{IMAGE: files[::-1], CASE: "p", MODALITIES: ["t2", "t1"]}]
-    bundle.stop_if_unreadable(found)
-    assert complaint(bundle.find_cases, folder, ["flair"]).count("\n") == 0
-    assert "NAME_<modality>" in message_of(bundle.find_cases, folder, ["flair", "t1ce"])
-
-
-@pytest.mark.parametrize(
-    ("shape", "affine", "words"),
-    [
-        ((4, 4, 3), np.eye(4), "Expected shape (4, 4, 2) as in"),
-        ((4, 4, 2), 2 * np.eye(4), "Expected the affine of"),
-    ],
-)
-def test_modalities_that_do_not_lie_on_each_other_are_both_named(tmp_path, shape, affine, words):
-    first = save(tmp_path / "p_t1.nii", np.arange(32).reshape(4, 4, 2))
-    second = save(tmp_path / "p_t2.nii", np.arange(np.prod(shape)).reshape(shape), affine)
-    message = message_of(bundle.stop_if_unreadable, bundle.find_cases(tmp_path, ["t1", "t2"]))
-    assert f"image {second}: {words}" in message and first in message
-    assert message.splitlines()[1:] == ["Nothing was segmented."]
-
-
-def test_every_file_of_a_case_must_be_readable(tmp_path):
-    save(tmp_path / "p_t1.nii.gz", np.arange(32).reshape(4, 4, 2))
-    (tmp_path / "p_t2.nii.gz").write_bytes(b"broken")
-    message = message_of(bundle.stop_if_unreadable, bundle.find_cases(tmp_path, ["t1", "t2"]))
-    assert f"image {tmp_path / 'p_t2.nii.gz'}: Expected a complete" in message and "p_t1" not in message
-
-
-def test_a_file_of_one_modality_must_have_one_channel(tmp_path):
-    path = save(tmp_path / "p_t1.nii", np.arange(64).reshape(4, 4, 2, 2))
-    message = message_of(bundle.stop_if_unreadable, bundle.find_cases(path, ["t1", "t2"]))
-    assert f"image {path}: Expected 1 channels (t1), got 2" in message

@@ -1,6 +1,7 @@
 """The image files of cases with several modalities: what they are called, and what can be wrong with them."""
 
 from collections.abc import Mapping, Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,10 @@ def find_cases(place: str | Path, modalities: Sequence[str]) -> list[dict[str, A
     found = [_case_of_files(name, files_of, modalities) for name, files_of in cases.items()]
     found += [_case_of_channels(file, modalities) for file in others if not _belongs_to(file, cases)]
     if not found:
+        got = "found none" if place.exists() else "got no such file or folder"
         raise ValueError(
             f"Expected files NAME_<modality>.nii.gz of {', '.join(modalities)}, or files with all of these "
-            f"channels, at {place}, found none; set --input."
+            f"channels, at {place}, {got}; set --input."
         )
     names = [item[CASE] for item in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -77,6 +79,28 @@ def split_name(path: str | Path, modalities: Sequence[str]) -> tuple[str, str | 
         if name and rest in (f"_{ending}", f"-{ending}"):
             return name, endings[ending]
     return stem, None
+
+
+def missing_modalities(case: Mapping[str, Any], modalities: Sequence[str]) -> list[str]:
+    """Those of ``modalities`` that an item lacks; one that does not name its ``modalities`` has all."""
+    return [name for name in modalities if name not in (case.get(MODALITIES) or modalities)]
+
+
+def files_beside(case: Mapping[str, Any], modalities: Sequence[str]) -> list[Path]:
+    """Files of modalities that an item of ``find_cases`` lacks, though they lie beside its own.
+
+    There are some only where ``find_cases`` was given a single file.
+    """
+    missing = missing_modalities(case, modalities)
+    if not missing:
+        return []
+    beside = Path(case[IMAGE][0]).parent.glob(f"{escape(case[CASE])}[_-]*")
+    parts = {file: split_name(file, modalities) for file in sorted(beside)}
+    return [
+        file
+        for file, (name, modality) in parts.items()
+        if name == case[CASE] and modality in missing and file.name.endswith((".nii", ".nii.gz"))
+    ]
 
 
 def modality_problem(files: Sequence[Path], channels: int, modalities: Sequence[str]) -> str | None:

@@ -42,4 +42,4 @@ class InferenceProgress:
 
     def tell(self, engine: Engine) -> None:
         """Log the number and the folder."""
-        logger.info(f"wrote {self.count} segmentations to {self.output_dir}")
+        logger.info(f"wrote {self.count} segmentation{'s' * (self.count != 1)} to {self.output_dir}")

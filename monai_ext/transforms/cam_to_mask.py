@@ -204,8 +204,11 @@ class MaskInOriginalSpaced(Compose):
         keys: keys of maps (1, *S) in [0, 1], as ``FuseModalityMapsd`` makes them; they become masks (1, *S0)
             of 0 and 1 on the grid of the image file.
         preprocessing: the invertible transforms that made the network's image, applied to ``image``.
-        threshold: a voxel of this value or above belongs to the object.
+        threshold: in (0, 1]; a voxel of this value or above belongs to the object.
         component: which connected part of the mask is kept: "highest", "largest" or "all".
+
+    Raises:
+        ValueError: if the threshold is out of range, or ``component`` another word.
     """
 
     def __init__(
@@ -215,6 +218,8 @@ class MaskInOriginalSpaced(Compose):
         threshold: float,
         component: Component = "highest",
     ) -> None:
+        if not 0 < threshold <= 1:
+            raise ValueError(f"Expected 0 < threshold <= 1, got {threshold}.")
         keys = list(ensure_tuple(keys))
         steps: list[MapTransform] = [
             Invertd(keys, preprocessing, orig_keys=IMAGE, nearest_interp=False),

@@ -69,6 +69,41 @@ def test_tags_that_are_all_positive_stop_the_training_with_one_line(bundle, writ
     assert "nothing was trained or written" in end
 
 
+MISFITS = {
+    "weights_of_modalities": (
+        [0, 1, 0],
+        "Expected weights_of_modalities with one number >= 0 for each of mod",
+    ),
+    "edges": (2, "Expected edges from 0 to 1, the position of one of modalities (t1, flair), got 2; pass"),
+    "threshold": (1.5, "Expected 0 < threshold <= 1, got 1.5; pass --threshold."),
+}
+
+
+@pytest.mark.parametrize("setting", MISFITS)
+@pytest.mark.parametrize(
+    ("what", "mix_ins"),
+    [
+        ("train", []),
+        ("train", ["pseudo_labels"]),
+        ("evaluate", []),
+        ("infer", []),
+        ("infer", ["second_stage_inference"]),
+    ],
+)
+def test_a_setting_that_does_not_fit_stops_every_command_with_one_line(bundle, what, mix_ins, setting):
+    value, message = MISFITS[setting]
+    with pytest.raises(SystemExit) as stopped:
+        bundle.run(what, mix_ins=mix_ins, **{setting: value})
+    assert str(stopped.value.code).startswith(message) and "\n" not in str(stopped.value.code)
+
+
+def test_weights_of_more_modalities_are_refused(trained, data):
+    with pytest.raises(
+        SystemExit, match=r"Expected no weights networks\.1\..*such as modalities and channels"
+    ):
+        trained.run("infer", input=str(data), modalities=["t1"], weights_of_modalities=[1], edges=0)
+
+
 def test_evaluation_scores_every_modality_and_every_threshold(trained, data, tmp_path):
     trained.run("evaluate", output_dir=str(tmp_path), threshold=0.5)
     found = json.loads((tmp_path / "thresholds.json").read_text())
@@ -107,6 +142,13 @@ def test_inference_segments_cases_that_miss_a_modality(trained, data, tmp_path):
     )
     assert np.array_equal(made["b_seg.nii.gz"], made["both_seg.nii.gz"])  # t1 has no weight beside flair
     assert not np.array_equal(made["a_seg.nii.gz"], made["both_seg.nii.gz"])
+
+
+def test_the_log_of_inference_names_a_case_that_lacks_a_modality(trained, data, tmp_path, caplog):
+    shutil.copy(first_test_case(data)["image"][0], tmp_path / "p_t1.nii.gz")
+    trained.run("infer", input=str(tmp_path), output_dir=str(tmp_path / "out"))
+    poor = "; the mask will be poor, since weights_of_modalities relies on flair"
+    assert f"case p: no image of flair{poor}" in caplog.messages
 
 
 def test_inference_saves_the_map_that_the_mask_was_cut_from_and_a_picture(trained, data, tmp_path):
@@ -175,3 +217,11 @@ def test_the_second_stage_segments_what_its_evaluation_scored(second_stage, data
     found, truth = read(tmp_path / "out" / f"{case['case']}_seg.nii.gz"), read(case["label"])
     dice = 2 * (found * truth).sum() / (found.sum() + truth.sum())
     assert summary["mean"]["dice"] == pytest.approx(dice, abs=1e-4)
+
+
+def test_the_second_stage_refuses_a_case_that_lacks_a_modality(second_stage, data, tmp_path):
+    shutil.copy(first_test_case(data)["image"][0], tmp_path / "p_t1.nii.gz")
+    given = {"input": str(tmp_path), "output_dir": str(tmp_path / "out")}
+    with pytest.raises(SystemExit, match="Expected t1, flair of every case, got p without flair; segment it"):
+        second_stage.run("infer", mix_ins=["second_stage_inference"], **given)
+    assert not (tmp_path / "out").exists()

@@ -4,7 +4,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_ext.data.modalities import find_cases, modality_problem, split_name
+from monai_ext.data.modalities import (
+    files_beside,
+    find_cases,
+    missing_modalities,
+    modality_problem,
+    split_name,
+)
 
 NAMES = ["t1", "t1ce", "flair"]
 
@@ -147,11 +153,24 @@ def test_two_cases_of_one_name_are_refused(tmp_path):
         find_cases(tmp_path, NAMES)
 
 
-@pytest.mark.parametrize("name", ["empty", "absent"])
-def test_says_that_there_is_no_case(tmp_path, name):
+@pytest.mark.parametrize(("name", "got"), [("empty", "found none"), ("absent", "got no such file or folder")])
+def test_says_that_there_is_no_case(tmp_path, name, got):
     touch(tmp_path / "empty", "p_seg.nii.gz")
-    with pytest.raises(ValueError, match=f"of t1, t1ce, flair, or .* at {tmp_path / name}, found none; set"):
+    with pytest.raises(ValueError, match=f"of t1, t1ce, flair, or .* at {tmp_path / name}, {got}; set"):
         find_cases(tmp_path / name, NAMES)
+
+
+@pytest.mark.parametrize(("there", "missing"), [(["flair"], ["t1", "t1ce"]), (NAMES, []), (None, [])])
+def test_an_item_lacks_the_modalities_that_it_does_not_name(there, missing):
+    assert missing_modalities({"modalities": there} if there else {}, NAMES) == missing
+
+
+def test_files_that_a_case_lacks_may_lie_beside_it(tmp_path):
+    touch(tmp_path, "p_t1.nii.gz", "p-t1c.nii.gz", "p_seg.nii.gz", "p_2_flair.nii.gz", "q_flair.nii.gz")
+    (tmp_path / "p_flair.txt").touch()
+    (alone,) = find_cases(tmp_path / "p_t1.nii.gz", NAMES)
+    assert files_beside(alone, NAMES) == [tmp_path / "p-t1c.nii.gz"]
+    assert [files_beside(case, NAMES) for case in find_cases(tmp_path, NAMES)] == [[], [], []]
 
 
 def paths(*names):

@@ -255,6 +255,12 @@ def test_a_voxel_of_the_threshold_itself_belongs_to_the_object(item, preprocessi
     assert not masks[2].any()
 
 
+@pytest.mark.parametrize("threshold", [0, -0.1, 1.01, float("nan")])
+def test_a_threshold_that_every_or_no_voxel_reaches_is_refused(preprocessing, threshold):
+    with pytest.raises(ValueError, match=f"Expected 0 < threshold <= 1, got {threshold}"):
+        MaskInOriginalSpaced("pred", preprocessing, threshold)
+
+
 def test_several_maps_become_masks_and_the_input_is_kept(item, preprocessing):
     item["cam_t1"] = MetaTensor(torch.zeros(1, *SIZE))
     before = item["pred"].clone()

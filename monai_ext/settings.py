@@ -1,0 +1,75 @@
+"""Settings of a config that must fit each other, looked at before they end a run late and somewhere else."""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from monai_ext.keys import MODALITIES
+
+WEIGHTS, EDGES, THRESHOLD = "weights_of_modalities", "edges", "threshold"
+"""Ids of a config, beside ``modalities``."""
+
+
+def stop_if_unfit(settings: Mapping[str, Any]) -> None:
+    """Leave with exit code 1 and one line for each setting that cannot be, or does not fit ``modalities``.
+
+    Args:
+        settings: values by id, each where the config has it: ``modalities``, different names;
+            ``weights_of_modalities``, a number >= 0 for each, one of them above 0, or None; ``edges``, the
+            position of one of them; ``threshold``, in (0, 1].
+    """
+    if problems := [*_problems_of_modalities(settings), *_problems_of_threshold(settings)]:
+        sys.exit("\n".join(problems))
+
+
+def options_beside_modalities(settings: Mapping[str, Any]) -> str:
+    """The options that change with ``--modalities``, in words that go behind it."""
+    options = " and ".join(f"--{name}" for name in (WEIGHTS, EDGES) if name in settings)
+    return f", with {options} to match" if options else ""
+
+
+def _problems_of_modalities(settings: Mapping[str, Any]) -> list[str]:
+    """What does not fit the names of the modalities, or the names themselves."""
+    if MODALITIES not in settings:
+        return []
+    names = settings[MODALITIES]
+    if not _are_different_names(names):
+        return [
+            f"Expected modalities as a list of different names, got {names!r}; pass --modalities, such as "
+            "\"['t1','flair']\"."
+        ]
+    problems, listed = [], ", ".join(names)
+    weights, edges = settings.get(WEIGHTS), settings.get(EDGES, 0)
+    if weights is not None and not _are_weights(weights, len(names)):
+        problems.append(
+            f"Expected {WEIGHTS} with one number >= 0 for each of modalities ({listed}), one of them > 0, "
+            f'got {weights}; pass --{WEIGHTS}, such as "{[1] * len(names)}" for equal weights.'
+        )
+    if not isinstance(edges, int) or not 0 <= edges < len(names):
+        problems.append(
+            f"Expected {EDGES} from 0 to {len(names) - 1}, the position of one of modalities ({listed}), "
+            f"got {edges}; pass --{EDGES}."
+        )
+    return problems
+
+
+def _problems_of_threshold(settings: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the value from which on a voxel belongs to the mask."""
+    value = settings.get(THRESHOLD, 1)
+    if isinstance(value, (int, float)) and 0 < value <= 1:
+        return []
+    return [f"Expected 0 < {THRESHOLD} <= 1, got {value}; pass --{THRESHOLD}."]
+
+
+def _are_different_names(names: Any) -> bool:
+    if not isinstance(names, Sequence) or isinstance(names, str) or not names:
+        return False
+    return all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
+
+
+def _are_weights(weights: Any, number: int) -> bool:
+    if not isinstance(weights, Sequence) or len(weights) != number:
+        return False
+    legal = all(isinstance(weight, (int, float)) and 0 <= weight < math.inf for weight in weights)
+    return legal and any(weight > 0 for weight in weights)
