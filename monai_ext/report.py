@@ -1,6 +1,7 @@
 """Pictures of what a bundle does: image, labels and predictions side by side."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 from monai.bundle import ConfigParser
 from monai.data import decollate_batch
+from monai.metrics import compute_dice
 from monai.transforms import LoadImage
+from tqdm import tqdm
 
 from monai_ext.bundle import ignore_warnings_inside_monai
 from monai_ext.data.datalist import read_datalist
@@ -102,7 +105,8 @@ def write_sheet(
 
     The first rows are training cases with weak or noisy labels that name a ``reference``, the others are
     test cases (validation where there is no test list), which the network was not trained on. The slice
-    shown is the one with the largest object.
+    shown is the one with the largest object, in a square of one size for all rows. The Dice written on a
+    prediction is that of the whole volume, the mean of its classes. A progress bar shows.
 
     Args:
         predictor: the trained bundle.
@@ -126,22 +130,27 @@ def write_sheet(
     if modality is not None and modality not in names:
         raise ValueError(f"Expected a modality among {', '.join(names) or 'none'}, got {modality!r}.")
     channel = names.index(modality) if modality else 0
-    panels = [panels_of(predictor, item, folder, labels, channel) for _, item in chosen]
+    panels, scores = [], []
+    for _, item in tqdm(chosen, desc="segmenting", unit="case"):
+        volumes = volumes_of(predictor, item, folder, labels, channel)
+        panels.append(slices_of(volumes))
+        scores.append(scores_of(volumes, [int(k) for k in content["labels"] if int(k)]))
+    side = max(side_around(columns["truth"] > 0) for columns in panels)
     titles = list(panels[0])
     figure, axes = plt.subplots(
         len(panels),
         len(titles),
-        figsize=(2.2 * len(titles), 2.3 * len(panels) + 0.9),
+        figsize=(2.2 * len(titles), 2.1 * len(panels) + 0.9),
         squeeze=False,
         layout="constrained",
     )
-    for row, (where, item), columns in zip(axes, chosen, panels, strict=True):
-        for axis, title in zip(row, titles, strict=True):
-            draw(axis, np.asarray(columns["image"]), columns[title], title)
-        row[0].set_ylabel(f"{item[CASE]}\n{where} case", fontsize=8)
+    for row, (where, item), columns, dice in zip(axes, chosen, panels, scores, strict=True):
+        draw_row(row, columns, dice, side)
+        color = "tab:blue" if where == "training" else "black"
+        row[0].set_ylabel(f"{where}\n{item[CASE]}", fontsize=8, color=color)
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=10)
-    figure.suptitle(content["name"], fontsize=9)
+    figure.suptitle(f"{content['name']}\nDice is that of the whole volume", fontsize=9)
     patches = [Patch(color=COLORS(int(k) % COLORS.N), label=name) for k, name in content["labels"].items()]
     drawn = patches if MARKS in labels else patches[1:]
     figure.legend(handles=drawn, loc="outside lower center", ncols=len(titles), fontsize=8)
@@ -166,10 +175,10 @@ def spaced(items: Sequence[Any], count: int) -> list[Any]:
     return list(items[::step][:count])
 
 
-def panels_of(
+def volumes_of(
     predictor: Predictor, item: Mapping[str, Any], folder: Path, labels: Sequence[str], channel: int = 0
-) -> dict[str, np.ndarray | None]:
-    """The slice with the largest object, around that object: each part (H, W) by its column's title.
+) -> dict[str, Any]:
+    """Image, labels, predictions and truth (H, W, D) of a case, each by its column's title.
 
     The columns ``labels`` are None but for that of the item's own kind of supervision.
     """
@@ -180,40 +189,92 @@ def panels_of(
     image = np.asarray(load(paths[IMAGE])[channel])
     masks = {key: np.asarray(load(paths[key])[0]).astype(int) for key in paths if key != IMAGE}
     truth = masks[REFERENCE if REFERENCE in masks else LABEL]
-    volumes: dict[str, np.ndarray | None] = {"image": image, **dict.fromkeys(labels)}
+    volumes: dict[str, Any] = {"image": image, **dict.fromkeys(labels)}
     if (own := LABEL_COLUMNS.get(item[SUPERVISION], "")) in labels:
         volumes[own] = masks[LABEL]
     predictions = predictor({key: paths[key] for key in (IMAGE, LABEL) if key in paths})
     final = "student" if "teacher" in predictions else "prediction"
     volumes |= {final if key == PRED else key: volume for key, volume in predictions.items()}
     volumes["truth"] = truth
-    z = int(np.argmax((truth > 0).sum(axis=(0, 1))))
-    view = surroundings(truth[..., z] > 0)
-    return {title: None if volume is None else volume[..., z][view] for title, volume in volumes.items()}
+    return volumes
 
 
-def surroundings(mask: np.ndarray, margin: float = 1.2) -> tuple[slice, slice]:
-    """A square around an object (H, W), larger than it by ``margin`` times its size on every side."""
+def slices_of(volumes: Mapping[str, Any]) -> dict[str, Any]:
+    """The slices (H, W) with the largest object of a case, by the titles of their columns."""
+    z = int(np.argmax((volumes["truth"] > 0).sum(axis=(0, 1))))
+    return {title: None if volume is None else volume[..., z].copy() for title, volume in volumes.items()}
+
+
+def scores_of(volumes: Mapping[str, Any], classes: Collection[int]) -> dict[str, float]:
+    """Mean Dice of the classes of every predicted mask, by its title; NaN where neither mask has a class."""
+    given = {"image", "truth", MAP, *LABEL_COLUMNS.values()}
+    return {
+        title: mean_dice(volume, volumes["truth"], classes)
+        for title, volume in volumes.items()
+        if title not in given
+    }
+
+
+def mean_dice(pred: np.ndarray, truth: np.ndarray, classes: Collection[int]) -> float:
+    """Mean Dice of those classes that one of two label maps (*S) has; NaN if there is none."""
+    found, true = (torch.as_tensor(np.stack([m == k for k in classes]))[None] for m in (pred, truth))
+    there = (found | true).flatten(2).any(dim=2)
+    dice = compute_dice(found, true, ignore_empty=False)
+    return float(dice[there].mean()) if there.any() else math.nan
+
+
+def side_around(mask: np.ndarray, margin: float = 1.2) -> int:
+    """Side of a square around an object (H, W) that exceeds it by ``margin`` times its size on every side.
+
+    At most the longer side of the mask, which is also that of an empty one.
+    """
     if not mask.any():
-        return slice(None), slice(None)
+        return max(mask.shape)
     low, high = np.argwhere(mask).min(axis=0), np.argwhere(mask).max(axis=0)
-    half = (0.5 + margin) * (high - low).max()
-    start, stop = np.maximum((low + high) / 2 - half, 0).astype(int), ((low + high) / 2 + half).astype(int)
-    return slice(start[0], stop[0]), slice(start[1], stop[1])
+    return min(math.ceil((1 + 2 * margin) * (high - low + 1).max()), max(mask.shape))
+
+
+def surroundings(mask: np.ndarray, side: int) -> tuple[slice, slice]:
+    """A square around an object (H, W), or else around the center, moved into the mask or cut off by it."""
+    where = np.argwhere(mask if mask.any() else np.ones_like(mask))
+    center = (where.min(axis=0) + where.max(axis=0) + 1) / 2
+    starts = [
+        int(np.clip(c - side / 2, 0, max(n - side, 0))) for c, n in zip(center, mask.shape, strict=True)
+    ]
+    return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
+
+
+def draw_row(row: Sequence[Axes], columns: Mapping[str, Any], dice: Mapping[str, float], side: int) -> None:
+    """The slices of one case, by title, around its object, and the Dice of those that have one."""
+    view = surroundings(columns["truth"] > 0, side)
+    for axis, (title, part) in zip(row, columns.items(), strict=True):
+        draw(axis, columns["image"][view], None if part is None else part[view], title)
+        if not math.isnan(dice.get(title, math.nan)):
+            write_on(axis, f"Dice {dice[title]:.2f}")
+
+
+def write_on(axis: Axes, text: str) -> None:
+    """A few words at the lower edge of a picture."""
+    black = {"facecolor": "black", "linewidth": 0, "pad": 2}
+    axis.text(0.5, 0.04, text, color="white", ha="center", transform=axis.transAxes, bbox=black)
 
 
 def draw(axis: Axes, image: np.ndarray, label: np.ndarray | None, title: str) -> None:
-    """An image (H, W) in gray, and a column's label map (H, W) in colors: marks as dots, others filled."""
+    """An image (H, W) in gray, and a column's label map (H, W) in colors: marks as dots, others filled.
+
+    The picture is square, black beside an image that is not.
+    """
     axis.imshow(image.T, cmap="gray", vmax=np.percentile(image, 99.5))
-    axis.set_xlim(-0.5, image.shape[0] - 0.5)
-    axis.set_ylim(image.shape[1] - 0.5, -0.5)
+    (width, height), half = image.shape, max(image.shape) / 2
+    axis.set_xlim((width - 1) / 2 - half, (width - 1) / 2 + half)
+    axis.set_ylim((height - 1) / 2 + half, (height - 1) / 2 - half)
+    axis.set_facecolor("black")
     axis.set_xticks([])
     axis.set_yticks([])
     if title == "image":
         return
     if label is None:
-        black = {"facecolor": "black", "linewidth": 0, "pad": 2}
-        axis.text(0.5, 0.04, "none", color="white", ha="center", transform=axis.transAxes, bbox=black)
+        write_on(axis, "none")
     elif title == MAP:
         axis.imshow(label.T, cmap="inferno", vmin=0, vmax=1, alpha=0.6)
     elif title == MARKS:

@@ -5,7 +5,7 @@ import pytest
 
 from monai_ext.data.datalist import write_datalist
 from monai_ext.keys import UNLABELED
-from monai_ext.report import COLORS, spaced, surroundings, write_sheet
+from monai_ext.report import COLORS, mean_dice, side_around, spaced, surroundings, write_sheet
 
 TRUTH = np.zeros((20, 24, 3), np.uint8)
 TRUTH[6:12, 8:14, 1] = 1
@@ -58,7 +58,7 @@ def tagged_datalist(tmp_path):
 @pytest.fixture
 def sheet(tmp_path, monkeypatch):
     """Draws a sheet of predictions, by default empty, and returns the figure and its axes, one row a case."""
-    drawn = []
+    drawn, close = [], plt.close
     monkeypatch.setattr(plt, "close", drawn.append)
 
     def draw(datalist, keys=("pred",), predictor=None, **options):
@@ -67,7 +67,9 @@ def sheet(tmp_path, monkeypatch):
         rows = 1 if options.get("taught") == 0 else 2
         return drawn[0], np.array(drawn[0].axes).reshape(rows, -1)
 
-    return draw
+    yield draw
+    for figure in drawn:
+        close(figure)
 
 
 def titles(axes):
@@ -77,10 +79,10 @@ def titles(axes):
 def test_the_sheet_has_a_row_a_case_and_a_column_a_prediction(make_datalist, sheet, tmp_path):
     figure, axes = sheet(make_datalist(), keys=("teacher", "pred"))
     assert titles(axes) == ["image", "weak label", "teacher", "student", "truth"]
-    assert [row[0].get_ylabel() for row in axes] == ["taught\ntraining case", "new\ntest case"]
+    assert [row[0].get_ylabel() for row in axes] == ["training\ntaught", "test\nnew"]
     assert len(axes[0, 1].collections[0].get_offsets()) == 1  # the mark of the object; the other is far away
     assert axes[1, 1].texts[0].get_text() == "none"
-    assert figure.get_suptitle() == "toy"
+    assert figure.get_suptitle().startswith("toy\n")
     assert plt.imread(tmp_path / "a" / "sheet.png").shape[0] > 100
 
 
@@ -91,7 +93,7 @@ def test_without_a_teacher_there_is_a_prediction_and_no_student(make_datalist, s
 
 def test_without_a_test_list_the_rows_are_validation_cases(make_datalist, sheet):
     _, axes = sheet(make_datalist(section="validation"), taught=0)
-    assert axes[0, 0].get_ylabel() == "new\nvalidation case"
+    assert axes[0, 0].get_ylabel() == "validation\nnew"
     assert titles(axes) == ["image", "prediction", "truth"]
 
 
@@ -119,7 +121,7 @@ def test_a_case_of_tags_is_shown_with_its_reference_and_no_label(tagged_datalist
 
     _, axes = sheet(tagged_datalist, predictor=predictor)
     assert titles(axes) == ["image", "prediction", "truth"]
-    assert [row[0].get_ylabel() for row in axes] == ["taught\ntraining case", "new\ntest case"]
+    assert [row[0].get_ylabel() for row in axes] == ["training\ntaught", "test\nnew"]
     assert "label" not in asked[0] and "reference" not in asked[0] and len(asked[0]["image"]) == 2
     assert (axes[0, 2].images[1].get_array() == 1).sum() == TRUTH.sum()
 
@@ -146,15 +148,69 @@ def test_a_map_is_a_color_scale_from_0_to_1(tagged_datalist, sheet):
     assert set(np.unique(overlay.get_array())) == {0.1, 0.7}
 
 
-def test_the_view_is_a_square_around_the_object_within_the_image():
+def test_training_rows_have_another_color_than_those_of_new_cases(make_datalist, sheet):
+    _, axes = sheet(make_datalist())
+    taught, new = (row[0].yaxis.label.get_color() for row in axes)
+    assert taught != new
+
+
+def test_each_prediction_has_the_dice_of_its_whole_volume(make_datalist, sheet):
+    half, wrong = TRUTH.copy(), 0 * TRUTH
+    half[:9] = 0
+    half[15, 5, 0] = 1  # in a slice that is not shown
+    _, axes = sheet(make_datalist(), predictor=lambda item: {"teacher": wrong, "pred": half})
+    texts = [[text.get_text() for text in axis.texts] for axis in axes[0]]
+    assert texts == [[], [], ["Dice 0.00"], [f"Dice {2 * 18 / (36 + 19):.2f}"], []]
+
+
+def test_mean_dice_is_that_of_loops_over_the_classes_that_are_there():
+    rng = np.random.default_rng(0)
+    pred, truth = rng.integers(0, 3, (4, 3, 2)), 2 * rng.integers(0, 2, (4, 3, 2))
+    dice = [2 * ((pred == k) & (truth == k)).sum() / ((pred == k).sum() + (truth == k).sum()) for k in (1, 2)]
+    assert mean_dice(pred, truth, [1, 2, 3]) == pytest.approx(np.mean(dice))
+    assert np.isnan(mean_dice(pred, truth, [3]))
+
+
+def test_a_case_without_a_class_has_no_dice(make_datalist, sheet, tmp_path):
+    nib.save(nib.Nifti1Image(0 * TRUTH, np.eye(4)), tmp_path / "truth.nii.gz")
+    _, axes = sheet(make_datalist())
+    assert not axes[0, 2].texts
+
+
+def test_all_pictures_are_squares_of_one_size(make_datalist, sheet, tmp_path):
+    datalist = make_datalist()
+    large = np.zeros((20, 40, 3), np.uint8)
+    large[4:16, 10:22, 1] = 1
+    for name, array in {"image": large + 1, "truth": large, "weak": large}.items():
+        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    figure, axes = sheet(datalist, predictor=lambda item: {"pred": large})
+    figure.draw_without_rendering()
+    sizes = {tuple(np.round(axis.get_window_extent().size, 3)) for axis in axes.flat}
+    ((width, height),) = sizes
+    assert width == pytest.approx(height)
+
+
+def test_a_bar_counts_the_cases(make_datalist, sheet, capsys):
+    sheet(make_datalist())
+    assert "segmenting: 100%" in (shown := capsys.readouterr().err) and "2/2" in shown
+
+
+def test_a_square_exceeds_its_object_by_the_margin_and_no_image():
     mask = np.zeros((100, 80), bool)
-    mask[40:51, 30:36] = True
-    rows, columns = surroundings(mask, margin=1.0)
-    assert (rows.start, rows.stop, columns.start, columns.stop) == (30, 60, 17, 47)
+    mask[40:50, 30:36] = True
+    assert side_around(mask, margin=1.0) == 30 and side_around(mask, margin=0) == 10
+    assert side_around(mask, margin=9) == side_around(0 * mask) == 100
+
+
+def test_the_view_is_a_square_around_the_object_moved_into_the_image():
+    mask = np.zeros((100, 80), bool)
+    mask[40:50, 30:36] = True
+    assert surroundings(mask, 30) == (slice(30, 60), slice(18, 48))
     mask[:] = False
-    mask[0, 0] = mask[3, 3] = True
-    assert surroundings(mask)[0].start == 0
-    assert mask[surroundings(np.zeros_like(mask))].shape == mask.shape
+    mask[0, 0] = True
+    assert surroundings(mask, 30) == (slice(0, 30), slice(0, 30))
+    assert mask[surroundings(mask, 90)].shape == (90, 80)
+    assert surroundings(np.zeros_like(mask), 40) == (slice(30, 70), slice(20, 60))
 
 
 @pytest.mark.parametrize(("count", "chosen"), [(0, []), (2, [0, 3]), (9, [0, 1, 2, 3, 4, 5, 6])])

@@ -17,6 +17,7 @@ from monai_ext.data.image_files import (
     read_volume,
 )
 from monai_ext.data.modalities import modality_problem
+from monai_ext.data.modality_grids import common_grid
 from monai_ext.data.tags import number_problem, tags_contradiction
 from monai_ext.keys import IMAGE, LABEL, REFERENCE, TAGS, Supervision
 
@@ -71,20 +72,28 @@ def check_files(
 
 
 class _Case:
-    """Reads the files of one case and collects the problems; the first file is the standard of the grid."""
+    """Reads the files of one case and collects the problems."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.standard: Grid | None = None
+        """That of most images, else of the first label; None while there is neither."""
+        self.images_disagree = False
+        """Whether no grid is that of most images, so that nothing can be compared with it."""
 
-    def read(self, entry: Entry, role: str, path: Path) -> Volume | None:
+    def open(self, entry: Entry, role: str, path: Path) -> Volume | None:
         try:
-            volume = read_volume(path)
+            return read_volume(path)
         except VolumeError as error:
             self.report(entry, role, [str(error)])
             return None
-        self.standard = self.standard or volume.grid
-        self.report(entry, role, [grid_problem(volume.grid, self.standard)])
+
+    def read(self, entry: Entry, role: str, path: Path) -> Volume | None:
+        """Open a label and compare its grid."""
+        volume = self.open(entry, role, path)
+        if volume and not self.images_disagree:
+            self.standard = self.standard or volume.grid
+            self.report(entry, role, [grid_problem(volume.grid, self.standard)])
         return volume
 
     def report(self, entry: Entry, role: str, messages: Iterable[str | None]) -> None:
@@ -92,15 +101,22 @@ class _Case:
 
 
 def _check_images(case: _Case, entry: Entry, modalities: Sequence[str]) -> Grid | None:
-    """Look at the image files one after the other; the grid of the first that can be read."""
-    channels = []
-    for path in entry.images:
-        if volume := case.read(entry, IMAGE, path):
+    """Look at the image files one after the other; the grid of most of those that can be read."""
+    named = modalities if len(modalities) == len(entry.images) else [path.name for path in entry.images]
+    names, grids, channels = [], [], 0
+    for name, path in zip(named, entry.images, strict=True):
+        if volume := case.open(entry, IMAGE, path):
             case.report(entry, IMAGE, image_problems(volume))
-            channels.append(volume.channels)
+            names.append(name)
+            grids.append(volume.grid)
+            channels += volume.channels
         volume = None  # let go of it before the next one comes
-    if modalities and len(channels) == len(entry.images):
-        case.report(entry, IMAGE, [modality_problem(entry.images, sum(channels), modalities)])
+    if grids:
+        case.standard, problems = common_grid(grids, names)
+        case.images_disagree = case.standard is None
+        case.report(entry, IMAGE, problems)
+    if modalities and len(grids) == len(entry.images):
+        case.report(entry, IMAGE, [modality_problem(entry.images, channels, modalities)])
     return case.standard
 
 

@@ -223,18 +223,22 @@ def grid_problem(grid: Grid, standard: Grid) -> str | None:
             f"{grid.path}: Expected shape {standard.shape} as in {standard.path}, got {grid.shape}; "
             "resample one onto the other or correct the pairing."
         )
+    if not (difference := affine_difference(grid, standard)):
+        return None
+    return (
+        f"{grid.path}: Expected the affine of {standard.path}, got another: {difference} "
+        f"(tolerance {AFFINE_TOLERANCE:g}); resample one onto the other or correct the header."
+    )
+
+
+def affine_difference(grid: Grid, standard: Grid) -> str:
+    """By how much an affine differs from another, such as "origin by 5"; empty within the tolerance."""
     difference = np.abs(grid.affine - standard.affine)
     axes, origin = float(difference[:3, :3].max()), float(difference[:3, 3].max())
-    wrong = [
+    return " and ".join(
         f"{what} by {by:.4g}"
         for what, by in (("spacing or axes", axes), ("origin", origin))
         if not by <= AFFINE_TOLERANCE
-    ]
-    if not wrong:
-        return None
-    return (
-        f"{grid.path}: Expected the affine of {standard.path}, got another: {' and '.join(wrong)} "
-        f"(tolerance {AFFINE_TOLERANCE:g}); resample one onto the other or correct the header."
     )
 
 

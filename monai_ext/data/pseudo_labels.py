@@ -21,7 +21,7 @@ def write_pseudo_labels(datalist: Path, predictions: Path, out: Path) -> dict[st
 
     Args:
         datalist: the JSON file of the first training.
-        predictions: folder of what its bundle's inference wrote for the training images, ``NAME_seg.nii.gz``.
+        predictions: folder of what its bundle predicts on the training images, ``NAME_seg.nii.gz``.
         out: folder to make, for ``datalist.json`` and ``labels``.
 
     Returns:
@@ -78,6 +78,6 @@ def find_prediction(item: Mapping[str, Any], folder: Path) -> Path:
         if file.is_file():
             return file
     raise ValueError(
-        f"training case {item[CASE]}: Expected its prediction {files[0]}, found none; run the bundle's "
-        "inference on the folder of the training images."
+        f"training case {item[CASE]}: Expected its prediction {files[0]}, found none; predict every training "
+        "case without a full mask, as the README of the first bundle says, and name the folder."
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from monai_ext.data.check_entries import Entry, Problem
 from monai_ext.data.image_files import Grid, Volume
-from monai_ext.keys import CASE, IMAGE, TAGS, UNLABELED, Supervision
+from monai_ext.keys import CASE, IMAGE, SUPERVISION, TAGS, UNLABELED, Supervision
 
 
 def tag_problems(entries: Sequence[Entry], labels: Collection[int]) -> list[Problem]:
@@ -25,7 +25,10 @@ def tag_problems(entries: Sequence[Entry], labels: Collection[int]) -> list[Prob
         where = f"{entry.name}: tags for {entry.images[0]}:"
         if entry.tags is None:
             if entry.kind is Supervision.TAGS:
-                message = f'{where} Expected tags for supervision "tags", got none; add them or set "none".'
+                message = (
+                    f'{where} Expected tags for supervision "tags", got none; add them, leave the item out, '
+                    'or set "none" for a bundle that takes items without tags.'
+                )
                 problems.append((entry.order, message))
         elif got := _malformed(entry.tags, foreground(labels)):
             wanted = f"1 or 0 for each slice, in one list for each of {len(foreground(labels))} classes"
@@ -34,12 +37,13 @@ def tag_problems(entries: Sequence[Entry], labels: Collection[int]) -> list[Prob
 
 
 def untagged(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """One text for each item without tags, of lists of items by section."""
+    """One text for each item without tags, of lists of items by section; ``tag_problems`` has kind "tags"."""
     return [
-        f"{section}[{i}] ({item.get(CASE, '')}): Expected tags, one for each slice, got none; add them."
+        f"{section}[{i}] ({item.get(CASE, '')}): Expected tags, one for each slice, got none; "
+        "add them or leave the item out."
         for section, listed in sections.items()
         for i, item in enumerate(listed)
-        if TAGS not in item
+        if TAGS not in item and item.get(SUPERVISION) != Supervision.TAGS
     ]
 
 

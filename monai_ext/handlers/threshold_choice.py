@@ -16,7 +16,7 @@ from torch import Tensor
 
 from monai_ext.cams import Component, keep_component, peak_of
 from monai_ext.handlers.evaluation import score_volume, summarize, without_nan
-from monai_ext.keys import CASE, LABEL, MAP_SUFFIX, PATIENT, PRED
+from monai_ext.keys import CAM_PREFIX, CASE, LABEL, MAP_SUFFIX, PATIENT, PRED
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 REGION = "region"
+"""What the object is called where its name is not given."""
 
 
 class ThresholdChoice:
@@ -42,6 +43,7 @@ class ThresholdChoice:
         unit: "mm" or "voxel", see ``EvaluationSummary``.
         keys: predictions whose maps are looked at; the map of ``pred`` is ``pred_map``.
         component: as in the postprocessing, see ``monai_ext.cams.keep_component``.
+        labels: names of the classes by index, as in the datalist; the object is class 1.
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class ThresholdChoice:
         unit: str = "mm",
         keys: Sequence[str] = (PRED,),
         component: Component = "highest",
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.unit = unit
         self.keys = tuple(keys)
         self.component = component
+        self.region = (labels or {}).get("1", REGION)
         self.cases: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
@@ -120,19 +124,29 @@ class ThresholdChoice:
             levels, peak = case["levels"][key]
             mask = self.mask(levels, peak, step)
             [scores] = score_volume(mask, case["label"], 2, case["spacing"])
-            scored.append({"case": case["case"], "threshold": THRESHOLDS[step], "classes": {REGION: scores}})
-        return {**summarize(scored, [REGION]), "cases": scored}
+            scored.append(
+                {"case": case["case"], "threshold": THRESHOLDS[step], "classes": {self.region: scores}}
+            )
+        return {**summarize(scored, [self.region]), "cases": scored}
 
     def draw(self, content: Mapping[str, Any]) -> None:
-        """Draw mean Dice over threshold, one curve a map."""
+        """Draw mean Dice over threshold, one curve a map, and the best threshold of the first."""
         figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
         for key in self.keys:
-            axis.plot(THRESHOLDS, content[key]["dice"], marker="o", markersize=3, label=key)
+            axis.plot(THRESHOLDS, content[key]["dice"], marker="o", markersize=3, label=self.name_of(key))
+        best, name = content[self.keys[0]]["best"], self.name_of(self.keys[0])
+        axis.axvline(best, color="C0", linestyle="--", linewidth=1, label=f"best for the {name}: {best:g}")
         axis.set(xlabel="threshold of the map", ylabel=f"mean Dice of {len(self.cases)} cases", ylim=(0, 1))
         axis.grid(alpha=0.3)
         axis.legend()
         figure.savefig(self.output_dir / "thresholds.png", dpi=110)
         plt.close(figure)
+
+    def name_of(self, key: str) -> str:
+        """What a curve is called."""
+        if key == PRED:
+            return "fused map" if len(self.keys) > 1 else "map"
+        return f"{key.removeprefix(CAM_PREFIX)} alone"
 
 
 def levels_of(cam: Tensor) -> Tensor:

@@ -145,8 +145,11 @@ def test_an_affine_within_the_tolerance_passes(data):
 
 def test_modalities_must_lie_on_each_other(data, tmp_path):
     second = save(tmp_path / "t2.nii", np.random.default_rng(1).normal(size=(6, 5, 3)))
-    data["training"][0]["image"] = [data["training"][0]["image"], second]
-    assert only_problem(data).startswith(f"training[0] (p1_01): image {second}: Expected shape (6, 5, 4)")
+    first = data["training"][0]["image"]
+    data["training"][0]["image"] = [first, second]
+    message = only_problem(data)
+    assert message.startswith(f"training[0] (p1_01): image {first}, {second}: Expected one shape for all")
+    assert "got p1_01.nii.gz (6, 5, 4), t2.nii (6, 5, 3);" in message
 
 
 def test_channels_of_one_file_are_checked_one_by_one(data):
@@ -516,7 +519,8 @@ def test_modalities_that_lie_apart_are_both_named(data):
     first, second = modalities(data, "t1", "flair")["training"][0]["image"]
     save(second, np.random.default_rng(1).normal(size=SHAPE), np.diag([1, 1, 2, 1]))
     message = only_problem(data, modalities=["t1", "flair"])
-    assert message.startswith(f"training[0] (p1_01): image {second}: Expected the affine of {first}, got")
+    assert message.startswith(f"training[0] (p1_01): image {first}, {second}: Expected one affine for all")
+    assert "another in flair (spacing or axes by 1) than in t1 (tolerance 0.001);" in message
 
 
 TAGS = [[0, 1, 1, 0]]
@@ -568,6 +572,42 @@ def test_a_wrong_number_of_tags_is_told_without_a_reference(tagged):
             f"training[1] (p2_01): tags for {tagged['training'][1]['image']}: Expected 4"
         )
         assert "tags of class 1, one for each slice along the last axis, got 5;" in message
+
+
+@pytest.mark.parametrize("odd", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("depth", "affine", "words"),
+    [
+        (3, None, "Expected shape (6, 5, 4) as in the"),
+        (4, np.diag([1, 1, 2, 1]), "Expected the affine of the"),
+    ],
+)
+def test_one_bad_modality_is_one_problem_whatever_else_the_case_has(tagged, odd, depth, affine, words):
+    names = ["t1", "flair", "t1ce"]
+    item = modalities(tagged, *names)["training"][1]
+    item["label"] = item["reference"]
+    path = save(item["image"][odd], np.random.default_rng(1).normal(size=(6, 5, depth)), affine)
+    options = {"references": True, "scoring_kinds": ("full", "tags")}
+    message = only_problem(tagged, modalities=names, **options)
+    assert message.startswith(f"training[1] (p2_01): image {path}: {words} other modalities, got ")
+
+
+def test_a_label_is_compared_with_most_modalities_and_not_with_the_odd_first_one(data):
+    item = modalities(data, "t1", "flair", "t1ce")["training"][0]
+    for path in (item["image"][0], item["label"]):
+        save(path, np.random.default_rng(1).integers(0, 2, (6, 5, 3), np.uint8))
+    image, label = check_items(data, LABELS)
+    assert f"image {item['image'][0]}: Expected shape (6, 5, 4) as in the other modalities" in image
+    assert f"label {item['label']}: Expected shape (6, 5, 4) as in {item['image'][1]}, got" in label
+
+
+def test_where_modalities_disagree_nothing_else_is_compared_with_them(tagged):
+    item = modalities(tagged, "t1", "flair")["training"][1]
+    item["tags"] = [[0, 1, 1]]
+    save(item["reference"], full_mask()[..., :3])
+    save(item["image"][0], np.random.default_rng(1).normal(size=(6, 5, 2)))
+    message = only_problem(tagged, references=True, scoring_kinds=("full", "tags"))
+    assert "Expected one shape for all modalities, got" in message
 
 
 def test_a_validation_list_may_be_tagged_if_the_training_list_is(tagged, tmp_path):

@@ -69,8 +69,11 @@ def test_validation_stays_and_a_later_inference_changes_nothing(first, predictio
 
 def test_a_missing_prediction_is_named_and_nothing_is_made(first, predictions, tmp_path):
     (predictions / "c_seg.nii.gz").unlink()
-    with pytest.raises(ValueError, match=r"training case c: Expected its prediction .*c_seg.nii.gz"):
+    with pytest.raises(
+        ValueError, match=r"case c: Expected its prediction .*c_seg.nii.gz, found none;"
+    ) as caught:
         write_pseudo_labels(first, predictions, tmp_path / "out")
+    assert "as the README of the first bundle says" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 

@@ -15,6 +15,7 @@ from monai_ext.data.tags import (
     tag_problems,
     tags_contradiction,
     tags_of_slices,
+    untagged,
 )
 from monai_ext.keys import UNLABELED
 
@@ -63,8 +64,19 @@ def test_malformed_tags_are_told_with_entry_and_image(tags, got):
 def test_missing_tags_are_told():
     ((_, message),) = tag_problems(entries(None), LABELS)
     assert message.startswith(
-        'training[0]: tags for image.nii: Expected tags for supervision "tags", got none'
+        'training[0]: tags for image.nii: Expected tags for supervision "tags", got none; '
+        'add them, leave the item out, or set "none"'
     )
+
+
+def test_where_every_item_needs_tags_those_without_are_told_once():
+    """Of kind "tags", `tag_problems` tells them."""
+    item = {"image": IMAGE, "case": "a"}
+    kinds = [{"supervision": "none"}, {"supervision": "tags"}, {"tags": [[0], [1]]}]
+    assert untagged({"training": [item | kind for kind in kinds], "validation": [item]}) == [
+        f"{place} (a): Expected tags, one for each slice, got none; add them or leave the item out."
+        for place in ("training[0]", "validation[0]")
+    ]
 
 
 @pytest.mark.parametrize(("shape", "slices"), [((5, 4, 3), 3), ((5, 4), 1)])

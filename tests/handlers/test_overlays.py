@@ -18,15 +18,29 @@ def case(name="p1", *, with_map=True, size=20, depth=4):
     return {"case": name}, made
 
 
-def draw(folder, *cases, channel=1):
+def draw(folder, *cases, channel=1, **options):
     def step(engine, batch):
         engine.state.batch = [given for given, _ in cases]
         return [made for _, made in cases]
 
     engine = Engine(step)
-    OverlayPictures(str(folder / "pictures"), channel).attach(engine)
+    OverlayPictures(str(folder / "pictures"), channel, **options).attach(engine)
     engine.run([0])
     return folder / "pictures"
+
+
+@pytest.fixture
+def drawn(tmp_path, monkeypatch):
+    """Draws one case and returns the figure and its axes."""
+    figures, close = [], plt.close
+    monkeypatch.setattr(plt, "close", figures.append)
+
+    def run(given, made, **options):
+        draw(tmp_path, (given, made), **options)
+        return figures[0], figures[0].axes
+
+    yield run
+    close(figures[0])
 
 
 def colored(file):
@@ -57,6 +71,47 @@ def test_an_empty_mask_can_be_drawn(tmp_path):
     made["pred"] = torch.zeros_like(made["pred"])
     found = colored(draw(tmp_path, (given, made)) / "p1.png")
     assert not np.array_split(found, 3)[2].any()
+
+
+def words(axis):
+    return [text.get_text() for text in axis.texts]
+
+
+def test_an_empty_mask_is_told_in_words(drawn):
+    given, made = case()
+    made["pred"] = torch.zeros_like(made["pred"])
+    figure, axes = drawn(given, made)
+    assert figure.get_suptitle() == "p1, slice 3 of 4 (from 1), no voxel segmented"
+    assert words(axes[2]) == ["no voxel segmented"]
+
+
+@pytest.mark.parametrize(("size", "voxels"), [(1, "1 voxel segmented"), (2, "4 voxels segmented")])
+def test_the_slice_is_counted_from_1_and_the_voxels_too(drawn, size, voxels):
+    given, made = case()
+    made["pred"] = torch.zeros_like(made["pred"])
+    made["pred"][0, :size, :size, 3] = 1
+    figure, axes = drawn(given, made)
+    assert figure.get_suptitle() == f"p1, slice 4 of 4 (from 1), {voxels}"
+    assert words(axes[2]) == []
+
+
+def test_the_colors_of_a_map_have_a_scale_from_0_to_1(drawn):
+    _, (_, cam, _, scale) = drawn(*case())
+    assert scale.get_xlim() == cam.images[1].get_clim() == (0, 1)
+
+
+def test_without_a_map_there_is_no_scale(drawn):
+    _, axes = drawn(*case(with_map=False))
+    assert [axis.get_title() for axis in axes] == ["image", "prediction"]
+
+
+@pytest.mark.parametrize(("missing", "title"), [(None, "flair"), (0, "flair"), (1, "t1 (flair is missing)")])
+def test_the_title_is_the_modality_that_is_drawn(drawn, missing, title):
+    given, made = case()
+    if missing is not None:
+        made["image"][missing] = 0
+    _, axes = drawn(given, made, modalities=["t1", "flair"])
+    assert [axis.get_title() for axis in axes[:3]] == [title, "map", "prediction"]
 
 
 @pytest.mark.parametrize("missing", [0, 1])

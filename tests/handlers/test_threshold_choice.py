@@ -54,6 +54,16 @@ def choose(tmp_path):
     return run
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are drawn."""
+    figures, close = [], plt.close
+    monkeypatch.setattr(plt, "close", figures.append)
+    yield figures
+    for figure in figures:
+        close(figure)
+
+
 def dice_by_hand(mask, label):
     both = total = 0
     for found, true in zip(mask.flatten().tolist(), label.flatten().tolist(), strict=True):
@@ -143,16 +153,30 @@ def test_distances_are_in_the_unit_of_the_data(choose, unit, factor):
     assert found["pred"]["left_out"]["mean"]["hd95"] == pytest.approx(factor)
 
 
-def test_every_key_has_an_entry_and_a_curve(choose, tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(plt, "close", drawn.append)
+def test_every_key_has_an_entry_and_a_curve(choose, tmp_path, drawn):
     (cam, label), (other, _) = bar(0.8), bar(0.2)
     found = choose([case(cam, label, cam_t1_map=other)], keys=("pred", "cam_t1"))
     assert found["pred"]["dice"][9] == 1 and found["cam_t1"]["dice"][9] == 0
     [axis] = drawn[0].axes
-    assert [line.get_label() for line in axis.lines] == ["pred", "cam_t1"]
+    names = ["fused map", "t1 alone", "best for the fused map: 0.05"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == names
     assert axis.lines[1].get_ydata().tolist() == found["cam_t1"]["dice"]
     assert plt.imread(tmp_path / "thresholds.png").shape[0] > 100
+
+
+def test_the_best_threshold_of_the_first_map_is_marked(choose, drawn):
+    best = choose([case(*bar(0.8, 0.5))], component="all")["pred"]["best"]
+    curve, mark = drawn[0].axes[0].lines
+    assert curve.get_label() == "map" and mark.get_label() == "best for the map: 0.55"
+    assert set(mark.get_xdata()) == {best} == {0.55}
+
+
+@pytest.mark.parametrize(
+    ("labels", "name"), [(None, "region"), ({}, "region"), ({"0": "background", "1": "tumor"}, "tumor")]
+)
+def test_scores_are_under_the_name_of_the_class(choose, labels, name):
+    found = choose([case(*bar(0.8))], labels=labels)["pred"]["left_out"]
+    assert list(found["classes"]) == list(found["cases"][0]["classes"]) == [name]
 
 
 def test_without_a_key_nothing_is_attached_or_written(tmp_path):
