@@ -6,8 +6,10 @@ import os
 import sys
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -156,16 +158,13 @@ def prepare_inference(
         sys.exit(
             f"Expected trained weights at {path}, found none; train the bundle first, or restore the file."
         )
-    found = _shapes(torch.load(path, map_location="cpu", weights_only=True))
-    wanted = _shapes(network.state_dict())
-    for name in wanted | found:
-        if wanted.get(name) != found.get(name):
-            such = MODALITIES if MODALITIES in (settings or {}) else "num_classes"
-            expected = f"weights {name} of shape {wanted[name]}" if name in wanted else f"no weights {name}"
-            sys.exit(
-                f"Expected {expected} in {path}, got {found.get(name, 'none')}; "
-                f"pass the options with which they were trained, such as {such} and channels."
-            )
+    if problem := _weights_problem(_read_weights(path), network):
+        expected, got = problem
+        such = MODALITIES if MODALITIES in (settings or {}) else "num_classes"
+        sys.exit(
+            f"Expected {expected} in {path}, got {got}; "
+            f"pass the options with which they were trained, such as {such} and channels."
+        )
 
 
 def local_device() -> torch.device:
@@ -273,6 +272,25 @@ def _unlike_network(datalist: str | Path, num_classes: int, settings: Mapping[st
     return problems
 
 
-def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Shapes of tensors by name."""
-    return {name: tuple(getattr(value, "shape", ())) for name, value in weights.items()}
+def _read_weights(path: Path) -> dict[str, Any]:
+    """The weights of a file; one that is damaged ends the program with one line."""
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (EOFError, RuntimeError, TypeError, ValueError, UnpicklingError) as error:
+        sys.exit(
+            f"Expected whole weights in {path}, got a file that cannot be read ({type(error).__name__}); "
+            "restore it, or train the bundle."
+        )
+
+
+def _weights_problem(weights: Mapping[str, Any], network: torch.nn.Module) -> tuple[str, str] | None:
+    """What was expected and found where weights are not those of a network; None if they are.
+
+    Weights that the network leaves out on purpose when it loads, as those of another branch, are no problem.
+    """
+    for name, wanted in network.state_dict().items():
+        shape, got = tuple(wanted.shape), tuple(weights[name].shape) if name in weights else "none"
+        if got != shape:
+            return f"weights {name} of shape {shape}", str(got)
+    surplus = deepcopy(network).load_state_dict(weights, strict=False).unexpected_keys
+    return (f"no weights {surplus[0]}", str(tuple(weights[surplus[0]].shape))) if surplus else None

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_ext.data.image_files import VolumeError, grid_problem, image_problems, read_volume
+from monai_ext.data.image_files import VolumeError, image_problems, read_volume
 from monai_ext.data.modalities import files_beside, missing_modalities, modality_problem
 from monai_ext.data.modalities import find_cases as cases_of_modalities
+from monai_ext.data.modality_grids import common_grid
 from monai_ext.keys import CASE, IMAGE, MODALITIES
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ def stop_if_unreadable(images: Items) -> None:
 
 
 def warn_of_missing(cases: Items, modalities: Sequence[str], weights: Sequence[float] | None = None) -> None:
-    """Log one warning for each case that lacks a modality, and say where its mask will be poor for that.
+    """Log one warning for each case that lacks a modality, and say what its mask then rests on.
 
     Args:
         cases: items of ``find_cases``.
@@ -75,13 +76,15 @@ def warn_of_missing(cases: Items, modalities: Sequence[str], weights: Sequence[f
         weights: ``weights_of_modalities``, one number >= 0 for each; None: equal ones.
     """
     weights = [1.0] * len(modalities) if weights is None else weights
-    counted = {name for name, weight in zip(modalities, weights, strict=True) if weight > 0}
+    counted = [name for name, weight in zip(modalities, weights, strict=True) if weight > 0]
     for case in cases:
         if missing := missing_modalities(case, modalities):
-            relied_on = [name for name in missing if name in counted]
             message = f"case {case[CASE]}: no image of {_and(missing)}"
-            if relied_on:
-                message += f"; the mask will be poor, since weights_of_modalities relies on {_and(relied_on)}"
+            left = [name for name in modalities if name in counted and name not in missing]
+            if not left:
+                message += f"; the mask will be poor, since weights_of_modalities relies on {_and(counted)}"
+            elif set(counted) & set(missing):
+                message += f"; the mask rests on {_and(left)}"
             logger.warning(message + _hint(case, modalities))
 
 
@@ -122,7 +125,7 @@ def _and(words: Sequence[Any]) -> str:
 def _unreadable(item: Mapping[str, Any]) -> list[str]:
     """What is wrong with the image files of an item, one text a problem."""
     files = [Path(file) for file in (item[IMAGE] if isinstance(item[IMAGE], list) else [item[IMAGE]])]
-    problems, grids, channels = [], [], 0
+    problems, grids, names, channels = [], [], [], 0
     for file in files:
         try:
             volume = read_volume(file)
@@ -131,8 +134,10 @@ def _unreadable(item: Mapping[str, Any]) -> list[str]:
             continue
         grids.append(volume.grid)
         channels += volume.channels
+        names.append(file.name)
         problems += image_problems(volume)
-        problems += filter(None, [grid_problem(grids[-1], grids[0])])
+    if grids:
+        problems += common_grid(grids, names)[1]
     if item.get(MODALITIES) and len(grids) == len(files):
         problems += filter(None, [modality_problem(files, channels, item[MODALITIES])])
     return problems

@@ -31,6 +31,7 @@ from monai_ext.keys import (
     UNLABELED,
     Supervision,
 )
+from monai_ext.settings import stop_if_unfit
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -69,6 +70,8 @@ class Predictor:
         names = ("train", *mix_ins, "evaluate")
         parser.read_config([str(bundle_root / "configs" / f"{name}.yaml") for name in names])
         parser.update({"bundle_root": str(bundle_root), "dataset_dir": str(dataset_dir), **(overrides or {})})
+        if "settings" in parser:
+            stop_if_unfit(parser.get_parsed_content("settings"))
         self.device = parser.get_parsed_content("device")
         self.network = parser.get_parsed_content("network").eval()
         self.inferer = parser.get_parsed_content("validate::inferer")
@@ -135,6 +138,19 @@ def write_sheet(
         volumes = volumes_of(predictor, item, folder, labels, channel)
         panels.append(slices_of(volumes))
         scores.append(scores_of(volumes, [int(k) for k in content["labels"] if int(k)]))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draw_sheet(out, content, chosen, panels, scores)
+    return out
+
+
+def draw_sheet(
+    out: Path,
+    content: Mapping[str, Any],
+    chosen: Sequence[tuple[str, Mapping[str, Any]]],
+    panels: Sequence[Mapping[str, Any]],
+    scores: Sequence[Mapping[str, float]],
+) -> None:
+    """Save the sheet of the chosen cases: slices and Dice of each by column, names of classes below."""
     side = max(side_around(columns["truth"] > 0) for columns in panels)
     titles = list(panels[0])
     figure, axes = plt.subplots(
@@ -152,12 +168,10 @@ def write_sheet(
         axis.set_title(title, fontsize=10)
     figure.suptitle(f"{content['name']}\nDice is that of the whole volume", fontsize=9)
     patches = [Patch(color=COLORS(int(k) % COLORS.N), label=name) for k, name in content["labels"].items()]
-    drawn = patches if MARKS in labels else patches[1:]
+    drawn = patches if MARKS in titles else patches[1:]
     figure.legend(handles=drawn, loc="outside lower center", ncols=len(titles), fontsize=8)
-    out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
     plt.close(figure)
-    return out
 
 
 def cases_to_show(content: Mapping[str, Any], taught: int, unseen: int) -> list[tuple[str, dict[str, Any]]]:

@@ -65,7 +65,9 @@ def _problems_of_threshold(settings: Mapping[str, Any]) -> list[str]:
 def _are_different_names(names: Any) -> bool:
     if not isinstance(names, Sequence) or isinstance(names, str) or not names:
         return False
-    return all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
+    if not all(isinstance(name, str) and name for name in names):
+        return False
+    return len({name.lower() for name in names}) == len(names)
 
 
 def _are_weights(weights: Any, number: int) -> bool:

@@ -144,39 +144,6 @@ def test_of_all_warnings_those_inside_monai_are_hidden():
     assert [str(warning.message) for warning in shown] == ["something else"]
 
 
-def test_inference_needs_weights(tmp_path, metadata):
-    weights = tmp_path / "model.pt"
-    network = torch.nn.Linear(2, 1)
-    message = message_of(bundle.prepare_inference, metadata(), weights, network)
-    assert f"Expected trained weights at {weights}, found none" in message
-    torch.save(network.state_dict(), weights)
-    bundle.prepare_inference(metadata(), weights, network)
-    message = message_of(bundle.prepare_inference, metadata(), weights, torch.nn.Linear(3, 1))
-    assert f"Expected weights weight of shape (1, 3) in {weights}, got (1, 2)" in message
-    deeper = torch.nn.Sequential(torch.nn.Linear(2, 1))
-    assert "got none" in message_of(bundle.prepare_inference, metadata(), weights, deeper)
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [(None, "such as num_classes and channels"), ({"modalities": ["t1"]}, "such as modalities and channels")],
-)
-def test_weights_of_a_larger_network_are_refused(tmp_path, metadata, settings, words):
-    weights = tmp_path / "model.pt"
-    torch.save(torch.nn.Linear(2, 1).state_dict(), weights)
-    smaller = torch.nn.Linear(2, 1, bias=False)
-    message = message_of(bundle.prepare_inference, metadata(), weights, smaller, settings)
-    assert message.startswith(f"Expected no weights bias in {weights}, got (1,); ") and words in message
-
-
-def test_a_file_of_more_than_weights_is_refused(tmp_path, metadata):
-    weights = tmp_path / "checkpoint.pt"
-    network = torch.nn.Linear(2, 1)
-    torch.save({"network": network.state_dict(), "epoch": 3}, weights)
-    message = message_of(bundle.prepare_inference, metadata(), weights, network)
-    assert f"Expected weights weight of shape (1, 2) in {weights}, got none" in message
-
-
 def test_settings_are_looked_at_before_data_and_weights(metadata):
     message = message_of(bundle.prepare_training, metadata(), "", {}, 2, settings={"threshold": 1.5})
     assert message == "Expected 0 < threshold <= 1, got 1.5; pass --threshold."

@@ -97,15 +97,24 @@ def test_unreadable_images_are_named_before_anything_is_segmented(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "affine", "words"),
     [
-        ((4, 4, 3), np.eye(4), "Expected shape (4, 4, 2) as in"),
-        ((4, 4, 2), 2 * np.eye(4), "Expected the affine of"),
+        ((4, 4, 3), np.eye(4), "shape"),
+        ((4, 4, 2), 2 * np.eye(4), "affine"),
     ],
 )
 def test_modalities_that_do_not_lie_on_each_other_are_both_named(tmp_path, shape, affine, words):
     first = save(tmp_path / "p_t1.nii")
     second = save(tmp_path / "p_t2.nii", shape, affine)
     message = message_of(stop_if_unreadable, find_cases(tmp_path, ["t1", "t2"]))
-    assert f"image {second}: {words}" in message and first in message
+    assert message.startswith(f"image {first}, {second}: Expected one {words} for all modalities, got ")
+    assert message.splitlines()[1:] == ["Nothing was segmented."]
+
+
+def test_of_three_modalities_the_odd_one_is_named(tmp_path):
+    first = save(tmp_path / "p_t1.nii", (4, 4, 3))
+    for name in ("t2", "flair"):
+        save(tmp_path / f"p_{name}.nii")
+    message = message_of(stop_if_unreadable, find_cases(tmp_path, ["t1", "t2", "flair"]))
+    assert message.startswith(f"image {first}: Expected shape (4, 4, 2) as in the other modalities, got ")
     assert message.splitlines()[1:] == ["Nothing was segmented."]
 
 
@@ -134,7 +143,7 @@ POOR = "; the mask will be poor, since weights_of_modalities relies on "
         ("t1 t1ce", [0, 1, 0], f"case p: no image of flair{POOR}flair"),
         ("t1ce", [0, 1, 0], f"case p: no image of t1 and flair{POOR}flair"),
         ("t1ce", [1, 0.5, 0], f"case p: no image of t1 and flair{POOR}t1 and flair"),
-        ("t1 t1ce", None, f"case p: no image of flair{POOR}flair"),
+        ("t1 t1ce", None, "case p: no image of flair; the mask rests on t1 and t1ce"),
     ],
 )
 def test_a_missing_modality_is_told_and_whether_the_mask_relies_on_it(cases, caplog, there, weights, message):

@@ -56,7 +56,7 @@ def test_a_threshold_lies_above_0_and_not_above_1(threshold):
     assert lines(threshold=threshold) == [f"Expected 0 < threshold <= 1, got {threshold}; pass --threshold."]
 
 
-@pytest.mark.parametrize("names", ["t1", [], ["t1", "t1"], [1, 2], None, {"t1": 0}])
+@pytest.mark.parametrize("names", ["t1", [], ["t1", "T1"], ["t1", ""], [1, 2], None, {"t1": 0}])
 def test_modalities_are_different_names(names):
     (line,) = lines(modalities=names, edges=7)
     assert line.startswith(f"Expected modalities as a list of different names, got {names!r}; pass")

@@ -100,7 +100,8 @@ def _normalized_item(entry: Any, where: str) -> dict[str, Any]:
     if item[SUPERVISION] == Supervision.TAGS.value and TAGS not in item:
         raise ValueError(
             f'{where}: Expected "{TAGS}" for supervision "{Supervision.TAGS.value}", got none; '
-            f'add them or set "{SUPERVISION}" to "{Supervision.NONE.value}".'
+            f'add them, leave the item out, or set "{SUPERVISION}" to "{Supervision.NONE.value}" for a '
+            "bundle that takes items without tags."
         )
     for key in {LABEL, REFERENCE, CASE, PATIENT} & item.keys():
         if not isinstance(item[key], str) or not item[key]:

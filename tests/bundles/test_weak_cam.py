@@ -6,6 +6,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from monai.bundle import ConfigParser
 from typer.testing import CliRunner
 
 from monai_ext.__main__ import app
@@ -87,7 +88,6 @@ MISFITS = {
         ("train", ["pseudo_labels"]),
         ("evaluate", []),
         ("infer", []),
-        ("infer", ["second_stage_inference"]),
     ],
 )
 def test_a_setting_that_does_not_fit_stops_every_command_with_one_line(bundle, what, mix_ins, setting):
@@ -163,6 +163,27 @@ def test_inference_saves_the_map_that_the_mask_was_cut_from_and_a_picture(traine
     assert cam.get_fdata().min() >= 0 and cam.get_fdata().max() <= 1
     assert (cam.get_fdata()[mask.get_fdata() > 0] >= 0.5).all()
     assert (tmp_path / "out" / "pictures" / f"{case['case']}.png").stat().st_size > 1000
+
+
+def test_inference_makes_the_map_that_was_evaluated(trained, tiny, data, tmp_path):
+    case = first_test_case(data)
+    scored = Predictor(trained.root, data, overrides=tiny.network)({"image": case["image"]})["map"]
+    (tmp_path / "in").mkdir()
+    for file in case["image"]:
+        shutil.copy(file, tmp_path / "in")
+    trained.run("infer", input=str(tmp_path / "in"), output_dir=str(tmp_path / "out"))
+    saved = nib.load(tmp_path / "out" / "maps" / f"{case['case']}_map.nii.gz").get_fdata()
+    assert len(np.unique(saved)) > 10
+    np.testing.assert_allclose(saved, scored, atol=1e-5)
+
+
+@pytest.mark.parametrize(("threshold", "low", "high"), [(0.05, 0, 0.15), (0.95, 0.85, 1)])
+def test_labels_can_be_cut_around_every_threshold_that_is_scored(bundle, threshold, low, high):
+    parser = ConfigParser()
+    parser.read_config([str(bundle.root / "configs" / f"{name}.yaml") for name in ("train", "pseudo_labels")])
+    parser["threshold"] = threshold
+    found = [parser.get_parsed_content(key) for key in ("low", "high")]
+    assert found == pytest.approx([low, high])
 
 
 @pytest.fixture(scope="session")
