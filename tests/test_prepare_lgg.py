@@ -205,6 +205,10 @@ def rewrite(raw, name, what, change, affine=AFFINE):
             rf"{NAMES[0]}_flair\.nii\.gz: Expected shape \(8, 6, 5\) as in .*{NAMES[0]}_t1\.nii\.gz",
         ),
         (
+            lambda r: rewrite(r, NAMES[0], "t1", lambda a: a[:-1]),
+            rf"{NAMES[0]}_t1\.nii\.gz: Expected shape .* as in the other modalities",
+        ),
+        (
             lambda r: rewrite(r, NAMES[0], "t1ce", lambda a: a, np.eye(4)),
             rf"{NAMES[0]}_t1ce\.nii\.gz: Expected the affine of .*{NAMES[0]}_t1\.nii\.gz",
         ),

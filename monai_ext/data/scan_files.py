@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from monai_ext.data.image_files import Volume, grid_problem, read_volume
+from monai_ext.data.image_files import Volume, read_volume
+from monai_ext.data.modality_grids import common_grid
 from monai_ext.data.preparation import Patient
 from monai_ext.keys import Supervision
 
@@ -114,7 +115,7 @@ def read_modalities(paths: Sequence[Path]) -> list[Volume]:
     """Read the files of a case, which must be volumes of three axes on one grid.
 
     Raises:
-        ValueError: a file cannot be read, or lies on another grid than the first; the message names both.
+        ValueError: a file cannot be read, or lies on another grid than most; the message names it.
     """
     volumes: list[Volume] = []
     for path in paths:
@@ -123,7 +124,8 @@ def read_modalities(paths: Sequence[Path]) -> list[Volume]:
             raise ValueError(
                 f"{path}: Expected three axes, got shape {volume.array.shape}; store one volume a file."
             )
-        if volumes and (problem := grid_problem(volume.grid, volumes[0].grid)):
-            raise ValueError(problem)
         volumes.append(volume)
+    _, problems = common_grid([volume.grid for volume in volumes], [path.name for path in paths])
+    if problems:
+        raise ValueError(problems[0])
     return volumes
