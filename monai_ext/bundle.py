@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -28,6 +27,7 @@ from monai_ext.inference_inputs import (
     warn_of_missing,
 )
 from monai_ext.keys import CAM_PREFIX, MODALITIES, PRED, Supervision
+from monai_ext.saved_files import read_saved
 from monai_ext.settings import options_beside_modalities, stop_if_unfit
 
 __all__ = [
@@ -158,7 +158,8 @@ def prepare_inference(
         sys.exit(
             f"Expected trained weights at {path}, found none; train the bundle first, or restore the file."
         )
-    if problem := _weights_problem(_read_weights(path), network):
+    found = read_saved(path, "whole weights", "restore it, or train the bundle")
+    if problem := _weights_problem(found, network):
         expected, got = problem
         such = MODALITIES if MODALITIES in (settings or {}) else "num_classes"
         sys.exit(
@@ -270,17 +271,6 @@ def _unlike_network(datalist: str | Path, num_classes: int, settings: Mapping[st
             f"{options_beside_modalities(settings)}, or prepare anew."
         )
     return problems
-
-
-def _read_weights(path: Path) -> dict[str, Any]:
-    """The weights of a file; one that is damaged ends the program with one line."""
-    try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (EOFError, RuntimeError, TypeError, ValueError, UnpicklingError) as error:
-        sys.exit(
-            f"Expected whole weights in {path}, got a file that cannot be read ({type(error).__name__}); "
-            "restore it, or train the bundle."
-        )
 
 
 def _weights_problem(weights: Mapping[str, Any], network: torch.nn.Module) -> tuple[str, str] | None:

@@ -24,6 +24,7 @@ ALLOWED = {
         "monai_ext.keys",
         "monai_ext.cams",
         "monai_ext.report",
+        "monai_ext.saved_files",
     },
     "steps": LEAF | {"monai_ext.losses"},
 }

@@ -12,6 +12,7 @@ from monai.transforms import LoadImage
 from monai_ext import bundle
 from monai_ext.data import write_datalist
 from monai_ext.keys import CASE, IMAGE, LABEL
+from tests.exit_messages import message_of
 
 
 @pytest.fixture
@@ -37,13 +38,6 @@ def case(tmp_path):
         return {key: str(tmp_path / f"{name}_{key}.nii.gz") for key in (IMAGE, LABEL)} | {CASE: name}
 
     return write
-
-
-def message_of(function, *args, **kwargs):
-    with pytest.raises(SystemExit) as caught:
-        function(*args, **kwargs)
-    assert isinstance(caught.value.code, str)  # Python prints it and exits with 1
-    return caught.value.code
 
 
 def complaint(function, *args):

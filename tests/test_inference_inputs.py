@@ -13,6 +13,7 @@ from monai_ext.inference_inputs import (
     warn_of_missing,
 )
 from monai_ext.keys import CASE, IMAGE, MODALITIES
+from tests.exit_messages import message_of
 
 NAMES = ["t1", "flair", "t1ce"]
 
@@ -35,13 +36,6 @@ def cases(tmp_path):
         return find_cases(tmp_path, NAMES)
 
     return make
-
-
-def message_of(function, *args):
-    with pytest.raises(SystemExit) as caught:
-        function(*args)
-    assert isinstance(caught.value.code, str)  # Python prints it and exits with 1
-    return caught.value.code
 
 
 def test_images_are_found_in_a_folder_or_named(tmp_path):

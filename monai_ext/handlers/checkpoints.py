@@ -3,10 +3,8 @@
 import logging
 import os
 import sys
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import ignite.distributed as idist
@@ -14,6 +12,8 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 from torch.optim import Optimizer
+
+from monai_ext.saved_files import first_sentence, read_saved
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Checkpoints:
         path = (self.folder / "checkpoint.pt").absolute()
         if not path.exists():
             sys.exit(f"Expected {path} to resume from, found none; start anew without resume.")
-        saved = read_checkpoint(path)
+        saved = read_saved(path, "a whole checkpoint", "restore it, or start anew without resume")
         try:
             self.load(saved)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -133,23 +133,6 @@ class Checkpoints:
         if isinstance(error, KeyboardInterrupt):
             raise SystemExit(130) from error
         raise error
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What ``save_atomically`` wrote, on the CPU; a damaged file ends the program with one line."""
-    try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (EOFError, RuntimeError, TypeError, ValueError, UnpicklingError) as error:
-        sys.exit(
-            f"Expected {path} to be a whole checkpoint, got: {first_sentence(error)}; "
-            "restore it, or start anew without resume."
-        )
-
-
-def first_sentence(error: BaseException) -> str:
-    """Of its message, which in torch goes on for lines; the type of an error that says nothing."""
-    text = textwrap.shorten(str(error), width=200, placeholder=" ...")
-    return text.split(". ")[0].rstrip(".") or type(error).__name__
 
 
 def log_once(message: str) -> None:
