@@ -8,9 +8,9 @@ import torch
 from monai.transforms import KeepLargestConnectedComponent
 from skimage.filters import threshold_otsu
 
-from monai_ext.data.datalist import read_datalist
-from monai_ext.data.image_files import read_volume
+from monai_ext.datalist.datalist import read_datalist
 from monai_ext.handlers.evaluation import score_volume, summarize, without_nan
+from monai_ext.images.files import read_volume
 from monai_ext.keys import CASE, IMAGE, LABEL
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torchmetrics.functional.classification import binary_average_precision
 
-from monai_ext.data.datalist import read_datalist
-from monai_ext.data.image_files import read_volume
+from monai_ext.datalist.datalist import read_datalist
 from monai_ext.handlers.evaluation import score_volume, summarize, without_nan
+from monai_ext.images.files import read_volume
 from monai_ext.keys import CASE, LABEL, REFERENCE
 
 

@@ -10,10 +10,10 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from monai_ext.data.checks import accept_label_changes, check_datalist
-from monai_ext.data.datalist import SECTIONS, items
-from monai_ext.data.pseudo_labels import write_pseudo_labels
+from monai_ext.datalist.checks import accept_label_changes, check_datalist
+from monai_ext.datalist.datalist import SECTIONS, items
 from monai_ext.keys import PATIENT, SUPERVISION
+from monai_ext.preparation.pseudo_labels import write_pseudo_labels
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 

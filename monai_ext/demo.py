@@ -13,9 +13,9 @@ from typing import Any
 
 from rich.console import Console
 
-from monai_ext.data.datalist import read_datalist
-from monai_ext.data.phantom_files import write_brain_phantoms, write_heart_phantoms, write_thorax_phantoms
-from monai_ext.data.preparation import DATALIST, SPLIT_FILE
+from monai_ext.datalist.datalist import read_datalist
+from monai_ext.phantoms.files import write_brain_phantoms, write_heart_phantoms, write_thorax_phantoms
+from monai_ext.preparation.cases import DATALIST, SPLIT_FILE
 from monai_ext.report import Predictor, write_sheet
 
 REPOSITORY = Path(__file__).resolve().parents[1]

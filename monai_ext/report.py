@@ -18,7 +18,8 @@ from monai.transforms import LoadImage
 from tqdm import tqdm
 
 from monai_ext.bundle import ignore_warnings_inside_monai
-from monai_ext.data.datalist import read_datalist
+from monai_ext.bundle.settings import stop_if_unfit
+from monai_ext.datalist.datalist import read_datalist
 from monai_ext.keys import (
     CAM_PREFIX,
     CASE,
@@ -31,7 +32,6 @@ from monai_ext.keys import (
     UNLABELED,
     Supervision,
 )
-from monai_ext.settings import stop_if_unfit
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -13,7 +13,7 @@ import numpy as np
 import typer
 from typer.testing import CliRunner
 
-from monai_ext.data.datalist import items
+from monai_ext.datalist.datalist import items
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

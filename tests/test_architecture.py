@@ -13,7 +13,12 @@ ALLOWED = {
     "networks": LEAF,
     "transforms": LEAF,
     "inferers": LEAF,
-    "data": LEAF | {"SimpleITK", "monai_ext.transforms", "nibabel", "rich", "tqdm"},
+    "images": LEAF | {"SimpleITK", "nibabel", "pydicom"},
+    "datalist": LEAF | {"monai_ext.images", "rich"},
+    "data": LEAF | {"monai_ext.datalist", "monai_ext.images", "monai_ext.transforms", "tqdm"},
+    "preparation": LEAF
+    | {"monai_ext.datalist", "monai_ext.images", "monai_ext.transforms", "nibabel", "rich", "typer"},
+    "phantoms": LEAF | {"monai_ext.datalist", "nibabel"},
     "handlers": {
         "ignite",
         "monai",
@@ -24,7 +29,7 @@ ALLOWED = {
         "monai_ext.keys",
         "monai_ext.cams",
         "monai_ext.report",
-        "monai_ext.saved_files",
+        "monai_ext.bundle.saved_files",
     },
     "steps": LEAF | {"monai_ext.losses"},
 }
@@ -112,7 +117,7 @@ def test_a_planted_violation_is_named(tmp_path: Path, file: str, code: str, culp
     [
         ("losses/a.py", "import math, torch.nn\nfrom monai.losses import DiceLoss\nfrom . import b"),
         ("losses/__init__.py", "from .a import A\nfrom ..keys import UNLABELED"),
-        ("data/a.py", "from monai_ext import keys, transforms\nimport nibabel, rich.table, tqdm"),
+        ("data/a.py", "from monai_ext import images, keys, transforms\nimport tqdm"),
         ("handlers/a.py", "from ignite.engine import Engine\nfrom monai_ext import report"),
         ("steps/a.py", "from monai_ext.losses.divergence import X"),
         ("label/app.py", "import monailabel\nfrom monai_ext.losses import X"),

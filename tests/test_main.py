@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from monai_ext.__main__ import app
-from monai_ext.data import write_datalist
+from monai_ext.datalist import write_datalist
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_ext.data.checks import check_datalist
-from monai_ext.data.datalist import read_datalist
+from monai_ext.datalist.checks import check_datalist
+from monai_ext.datalist.datalist import read_datalist
 from tests.prepare_command import PrepareCommand, listed, save, voxels
 
 COMMAND = PrepareCommand("brats")

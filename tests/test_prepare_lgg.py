@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_ext.data.checks import check_datalist
-from monai_ext.data.datalist import nested_subset, read_datalist
+from monai_ext.datalist.checks import check_datalist
+from monai_ext.datalist.datalist import nested_subset, read_datalist
 from tests.prepare_command import PrepareCommand, listed, save, summary_rows, voxels
 
 COMMAND = PrepareCommand("lgg")

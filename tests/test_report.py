@@ -3,7 +3,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_ext.data.datalist import write_datalist
+from monai_ext.datalist.datalist import write_datalist
 from monai_ext.keys import UNLABELED
 from monai_ext.report import COLORS, mean_dice, side_around, spaced, surroundings, write_sheet
 

@@ -11,13 +11,13 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from monai_ext.data import preparation as prep
-from monai_ext.data import prepare_command as command
-from monai_ext.data.datalist import dataset_name, write_datalist
-from monai_ext.data.image_files import read_volume
-from monai_ext.data.noise_options import NoiseOptions, noise_options, noise_report
-from monai_ext.data.splits import assign_patients
+from monai_ext.datalist.datalist import dataset_name, write_datalist
+from monai_ext.images.files import read_volume
 from monai_ext.keys import UNLABELED, Supervision
+from monai_ext.preparation import cases as prep
+from monai_ext.preparation import command
+from monai_ext.preparation.noise_options import NoiseOptions, noise_options, noise_report
+from monai_ext.preparation.splits import assign_patients
 from monai_ext.transforms.label_noise import PRESETS, noisy_label
 from monai_ext.transforms.weak_labels import scribble_label, weak_label
 

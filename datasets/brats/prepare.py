@@ -12,15 +12,15 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from monai_ext.data import preparation as prep
-from monai_ext.data import prepare_command as command
-from monai_ext.data.datalist import dataset_name
-from monai_ext.data.image_files import Volume
-from monai_ext.data.modalities import BRATS_2023
-from monai_ext.data.scan_files import MASK, find_files, list_cases
-from monai_ext.data.splits import assign_patients
-from monai_ext.data.tag_preparation import prepare_with_tags, tag_options
+from monai_ext.datalist.datalist import dataset_name
+from monai_ext.images.files import Volume
+from monai_ext.images.modalities import BRATS_2023
 from monai_ext.keys import Supervision
+from monai_ext.preparation import cases as prep
+from monai_ext.preparation import command
+from monai_ext.preparation.scan_files import MASK, find_files, list_cases
+from monai_ext.preparation.splits import assign_patients
+from monai_ext.preparation.tags import prepare_with_tags, tag_options
 
 MODALITIES = ("t1", "t1ce", "t2", "flair")
 SUFFIXES = {

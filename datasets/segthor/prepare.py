@@ -9,13 +9,13 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from monai_ext.data import preparation as prep
-from monai_ext.data import prepare_command as command
-from monai_ext.data.datalist import dataset_name, write_datalist
-from monai_ext.data.image_files import Volume, read_volume
-from monai_ext.data.noise_options import NoiseOptions, noise_options, noise_report
-from monai_ext.data.splits import assign_patients
+from monai_ext.datalist.datalist import dataset_name, write_datalist
+from monai_ext.images.files import Volume, read_volume
 from monai_ext.keys import Supervision
+from monai_ext.preparation import cases as prep
+from monai_ext.preparation import command
+from monai_ext.preparation.noise_options import NoiseOptions, noise_options, noise_report
+from monai_ext.preparation.splits import assign_patients
 from monai_ext.transforms.label_noise import PRESETS, noisy_label
 
 logger = logging.getLogger("segthor")

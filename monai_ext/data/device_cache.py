@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from monai_ext.data.free_memory import GIGABYTE, HOST, free_gb
 from monai_ext.data.reader import Reader, content_hash, file_states
-from monai_ext.data.tags import tags_of_slices
+from monai_ext.datalist.tags import tags_of_slices
 from monai_ext.keys import IMAGE, LABEL, SUPERVISION, TAGS, UNLABELED, Supervision
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,7 @@ from monai.transforms import Invertd
 from torch import Tensor
 
 from monai_ext.data.device_cache import DeviceCache
-from monai_ext.data.image_files import read_volume
-from monai_ext.data.preparation import write_label
+from monai_ext.images.files import read_volume, write_label
 from monai_ext.keys import CASE, IMAGE, LABEL, SUPERVISION, Supervision
 
 logger = logging.getLogger(__name__)

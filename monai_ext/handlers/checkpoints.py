@@ -13,7 +13,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 from torch.optim import Optimizer
 
-from monai_ext.saved_files import first_sentence, read_saved
+from monai_ext.bundle.saved_files import first_sentence, read_saved
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 
-from monai_ext.data.phantom_files import write_brain_phantoms, write_heart_phantoms
+from monai_ext.phantoms.files import write_brain_phantoms, write_heart_phantoms
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(folder.parent.name for folder in (REPOSITORY / "bundles").glob("*/configs"))

@@ -9,7 +9,7 @@ import pytest
 from monai.bundle import ConfigParser
 from monai.transforms import LoadImaged
 
-from monai_ext.data.datalist import items, write_datalist
+from monai_ext.datalist.datalist import items, write_datalist
 from tests.bundles.conftest import REPOSITORY, TINY, Copy, acdc
 
 NAME = "noisy_label_segmentation"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from ignite.engine import Events
 
-from monai_ext.data.datalist import items
+from monai_ext.datalist.datalist import items
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI: a config is code
 

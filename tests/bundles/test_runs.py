@@ -9,7 +9,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from monai_ext.data.datalist import items
+from monai_ext.datalist.datalist import items
 from monai_ext.report import Predictor
 from tests.bundles.conftest import read_image
 

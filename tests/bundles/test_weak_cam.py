@@ -10,7 +10,7 @@ from monai.bundle import ConfigParser
 from typer.testing import CliRunner
 
 from monai_ext.__main__ import app
-from monai_ext.data.datalist import items
+from monai_ext.datalist.datalist import items
 from monai_ext.keys import UNLABELED
 from monai_ext.report import Predictor
 from tests.bundles.conftest import Copy

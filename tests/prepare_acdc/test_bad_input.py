@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from monai_ext.data.datalist import items
+from monai_ext.datalist.datalist import items
 from tests.prepare_command import PrepareCommand
 
 

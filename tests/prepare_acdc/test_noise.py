@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from monai_ext.data.checks import check_datalist
-from monai_ext.data.datalist import items, nested_subset, read_datalist
+from monai_ext.datalist.checks import check_datalist
+from monai_ext.datalist.datalist import items, nested_subset, read_datalist
 from monai_ext.transforms.label_noise import PRESETS, LabelNoise, noisy_label, realized_iou
 from tests.prepare_command import voxels
 

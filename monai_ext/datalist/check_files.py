@@ -1,0 +1,131 @@
+"""The files of one case: each is read once, and what is wrong with it or with its fellows is told."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from monai_ext.datalist.check_entries import Entry, Problem
+from monai_ext.datalist.datalist import file_sha256
+from monai_ext.datalist.tags import number_problem, tags_contradiction
+from monai_ext.images.files import (
+    Grid,
+    Volume,
+    VolumeError,
+    contradiction,
+    grid_problem,
+    image_problems,
+    label_problems,
+    read_volume,
+)
+from monai_ext.images.grids import common_grid
+from monai_ext.images.modalities import modality_problem
+from monai_ext.keys import IMAGE, LABEL, REFERENCE, TAGS, Supervision
+
+
+class Found(NamedTuple):
+    """What the files of one case have."""
+
+    problems: list[Problem]
+    classes: dict[int, set[int]]
+    """Classes that have a voxel in the label, by position of the entry."""
+
+
+def check_files(
+    entries: Sequence[Entry], legal: set[int], references: bool, modalities: Sequence[str] = ()
+) -> Found:
+    """Check all files of the entries that share one image; only their label maps are held together.
+
+    Args:
+        entries: at least one item; all have the same image files.
+        legal: the class indices, background included.
+        references: whether to open the full masks of cases with weaker labels and compare.
+        modalities: names of the channels that the case must have; empty if not said.
+    """
+    case = _Case()
+    image = _check_images(case, entries[0], modalities)
+    classes: dict[int, set[int]] = {}
+    weak: list[tuple[Entry, Volume]] = []
+    strong: dict[Path, Volume] = {}
+    for entry in entries:
+        if image:
+            case.report(entry, TAGS, [number_problem(entry, image, legal)])
+        known = len(case.problems)
+        if entry.label and (volume := case.read(entry, LABEL, entry.label)):
+            messages, classes[entry.order] = label_problems(volume, legal, entry.kind is not Supervision.FULL)
+            case.report(entry, LABEL, messages)
+            if len(case.problems) == known:  # else the label has a problem that says more
+                case.report(entry, LABEL, [_digest_problem(entry)])
+            if entry.kind is Supervision.PARTIAL:
+                weak.append((entry, volume))
+            elif entry.kind is Supervision.FULL:
+                strong[volume.path] = volume
+        if references and entry.reference and entry.reference not in strong:
+            if volume := case.read(entry, REFERENCE, entry.reference):
+                case.report(entry, REFERENCE, label_problems(volume, legal, partial=False)[0])
+                strong[volume.path] = volume
+    for full in strong.values():
+        for entry, volume in weak:
+            case.report(entry, LABEL, [contradiction(volume, full)])
+        for entry in entries:
+            case.report(entry, TAGS, [tags_contradiction(entry, full, legal)])
+    return Found(case.problems, classes)
+
+
+class _Case:
+    """Reads the files of one case and collects the problems."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.standard: Grid | None = None
+        """That of most images, else of the first label; None while there is neither."""
+        self.images_disagree = False
+        """Whether no grid is that of most images, so that nothing can be compared with it."""
+
+    def open(self, entry: Entry, role: str, path: Path) -> Volume | None:
+        try:
+            return read_volume(path)
+        except VolumeError as error:
+            self.report(entry, role, [str(error)])
+            return None
+
+    def read(self, entry: Entry, role: str, path: Path) -> Volume | None:
+        """Open a label and compare its grid."""
+        volume = self.open(entry, role, path)
+        if volume and not self.images_disagree:
+            self.standard = self.standard or volume.grid
+            self.report(entry, role, [grid_problem(volume.grid, self.standard)])
+        return volume
+
+    def report(self, entry: Entry, role: str, messages: Iterable[str | None]) -> None:
+        self.problems += [(entry.order, f"{entry.name}: {role} {message}") for message in messages if message]
+
+
+def _check_images(case: _Case, entry: Entry, modalities: Sequence[str]) -> Grid | None:
+    """Look at the image files one after the other; the grid of most of those that can be read."""
+    named = modalities if len(modalities) == len(entry.images) else [path.name for path in entry.images]
+    names, grids, channels = [], [], 0
+    for name, path in zip(named, entry.images, strict=True):
+        if volume := case.open(entry, IMAGE, path):
+            case.report(entry, IMAGE, image_problems(volume))
+            names.append(name)
+            grids.append(volume.grid)
+            channels += volume.channels
+        volume = None  # let go of it before the next one comes
+    if grids:
+        case.standard, problems = common_grid(grids, names)
+        case.images_disagree = case.standard is None
+        case.report(entry, IMAGE, problems)
+    if modalities and len(grids) == len(entry.images):
+        case.report(entry, IMAGE, [modality_problem(entry.images, channels, modalities)])
+    return case.standard
+
+
+def _digest_problem(entry: Entry) -> str | None:
+    """Message if the label file has another digest than the item says, else None."""
+    if entry.digest is None or entry.label is None or (found := file_sha256(entry.label)) == entry.digest:
+        return None
+    return (
+        f"{entry.label}: Expected the file that was there when the datalist was written "
+        f"(sha256 {entry.digest[:8]}...), got another ({found[:8]}...); "
+        "if the change is meant, run: python -m monai_ext check DATALIST --accept-changes"
+    )

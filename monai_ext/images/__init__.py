@@ -1,0 +1,1 @@
+"""The one door for images: files, grids, modalities, inputs of inference, loading and saving."""

@@ -1,0 +1,1 @@
+"""Computer-made hearts, thoraces and brains, in the layouts of the real data sets."""

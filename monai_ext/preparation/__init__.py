@@ -1,0 +1,1 @@
+"""Raw data sets into datalists: which files, which patients, which labels."""

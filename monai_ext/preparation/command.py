@@ -1,0 +1,140 @@
+"""The course of a prepare command: cases written one by one, what is said of them, errors in one line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from monai_ext.datalist.datalist import SECTIONS
+from monai_ext.keys import Supervision
+from monai_ext.preparation.cases import DATALIST, Patient, Prepared, staged_folder
+from monai_ext.preparation.noise_options import NoiseOptions
+
+logger = logging.getLogger(__name__)
+
+Case = TypeVar("Case")
+Items = dict[str, list[dict[str, Any]]]
+"""Items of a datalist by section."""
+
+
+@contextmanager
+def command_output(raw: Path, out: Path, overwrite: bool) -> Iterator[Path]:
+    """The folder in which a command works, and an end with one line where the block fails.
+
+    Args:
+        raw: the folder of the data set, which must not lie in ``out``.
+        out: where the content shall lie in the end, as for
+            :func:`monai_ext.preparation.cases.staged_folder`.
+        overwrite: whether a folder that was prepared before may be replaced.
+
+    Raises:
+        SystemExit: a ValueError or OSError was raised, which Python shows as one line with exit code 1.
+    """
+    try:
+        if raw.resolve().is_relative_to(out.resolve()):
+            raise ValueError(
+                f"Expected --out apart from --raw, got {out}, which holds {raw}; choose another."
+            )
+        with staged_folder(out, overwrite) as staged:
+            yield staged
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+def write_cases(
+    cases: Sequence[Case], write: Callable[[Case], tuple[dict[str, Any], Prepared]], title: str
+) -> tuple[Items, list[Prepared]]:
+    """Write all cases while a progress bar shows.
+
+    Args:
+        cases: in the order of the datalist.
+        write: writes the files of a case, as :func:`monai_ext.preparation.cases.write_case` does.
+        title: of the bar.
+
+    Returns:
+        The items by section, and what the summary counts.
+    """
+    items: Items = {section: [] for section in SECTIONS}
+    prepared = []
+    for case in track(cases, title, console=Console(stderr=True), transient=True):
+        item, counts = write(case)
+        items[counts.section].append(item)
+        prepared.append(counts)
+    return items, prepared
+
+
+def measured_unit(prepared: Sequence[Prepared], spacing_unknown: bool, no_1_mm: str) -> str:
+    """Unit of the datalist: ``"voxel"`` if the spacing is unknown, else ``"mm"``.
+
+    Args:
+        prepared: all cases.
+        spacing_unknown: whether the user says so.
+        no_1_mm: name of a data set none of whose scans has voxels of 1 x 1 x 1 mm: if every header says so,
+            the spacing was lost, which is logged. Empty if such voxels are possible.
+    """
+    if spacing_unknown:
+        return "voxel"
+    if not no_1_mm or not all(np.allclose(case.spacing, 1) for case in prepared):
+        return "mm"
+    logger.warning(
+        "Every header says 1 x 1 x 1 mm, as no %s scan is: the spacing was lost; unit: voxel", no_1_mm
+    )
+    return "voxel"
+
+
+def describe(
+    title: str,
+    seed: int,
+    patients: Sequence[Patient],
+    others: str = "",
+    noise: NoiseOptions | None = None,
+    report: str = "",
+) -> str:
+    """Description of the datalist, from which the preparation can be repeated.
+
+    Args:
+        title: of the data set, and what was made of it.
+        seed: of the command.
+        patients: all of them.
+        others: how the training patients without full masks are annotated, if not with noise.
+        noise: what the labels got.
+        report: how far they are from the clean ones, line by line.
+    """
+    training = [patient for patient in patients if patient.section == "training"]
+    full = [patient.name for patient in training if patient.kind is Supervision.FULL]
+    made = [f"{title}, seed {seed}; full masks in training: {', '.join(full) or 'none'}"]
+    if noise is not None and noise.noises:
+        corrupted = [patient.name for patient in training if patient.corrupted]
+        made += [noise.describe(corrupted), *report.splitlines()]
+    elif others:
+        made.append(others)
+    return "; ".join(made)
+
+
+def show_summary(prepared: Sequence[Prepared], title: str, report: str, out: Path) -> None:
+    """Show the table of :func:`summary_table` and where the datalist lies."""
+    console = Console()
+    console.print(summary_table(prepared, title, report))
+    console.out(f"wrote {out / DATALIST}", highlight=False)
+
+
+def summary_table(cases: Sequence[Prepared], title: str, caption: str = "") -> Table:
+    """Table of patients, cases, slices and the mean labeled share, by section and kind of supervision."""
+    table = Table(title=title, caption=caption or None)
+    for heading in ("section", "supervision", "patients", "cases", "slices", "labeled voxels"):
+        table.add_column(heading, justify="left" if heading in ("section", "supervision") else "right")
+    groups = dict.fromkeys((case.section, case.supervision) for case in cases)
+    for section, kind in sorted(groups, key=lambda group: (SECTIONS.index(group[0]), group[1])):
+        group = [case for case in cases if (case.section, case.supervision) == (section, kind)]
+        share = sum(case.labeled_share for case in group) / len(group)
+        counts = len({case.patient for case in group}), len(group), sum(case.slices for case in group)
+        table.add_row(section, kind, *map(str, counts), f"{share:.3%}")
+    return table
