@@ -7,7 +7,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-LEAF = {"torch", "monai", "numpy", "scipy", "skimage", "monai_ext.keys", "monai_ext.cams"}
+LEAF = {"torch", "monai", "numpy", "scipy", "skimage", "monai_ext.errors", "monai_ext.keys", "monai_ext.cams"}
 ALLOWED = {
     "losses": LEAF,
     "networks": LEAF,

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from monai_ext.datalist.checks import check_datalist
-from monai_ext.datalist.datalist import items, nested_subset, read_datalist
+from monai_ext.datalist.datalist import items, read_datalist
+from monai_ext.preparation.subsets import nested_subset
 from monai_ext.transforms.label_noise import PRESETS, noisy_label
 from tests.prepare_command import PrepareCommand, summary_rows, voxels
 from tests.prepare_command import save as save_with

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from monai_ext.datalist.checks import check_datalist
-from monai_ext.datalist.datalist import nested_subset, read_datalist
+from monai_ext.datalist.datalist import read_datalist
+from monai_ext.preparation.subsets import nested_subset
 from tests.prepare_command import PrepareCommand, listed, save, summary_rows, voxels
 
 COMMAND = PrepareCommand("lgg")

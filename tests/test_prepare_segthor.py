@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from monai_ext.datalist.checks import check_datalist
-from monai_ext.datalist.datalist import nested_subset, read_datalist
+from monai_ext.datalist.datalist import read_datalist
 from monai_ext.phantoms.files import write_thorax_phantoms
+from monai_ext.preparation.subsets import nested_subset
 from monai_ext.transforms.label_noise import realized_iou
 from tests.prepare_command import PrepareCommand, listed, summary_rows, voxels, write_split
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from monai_ext.datalist.datalist import nested_subset
 from monai_ext.images.files import read_volume
 from monai_ext.keys import LABEL, PATIENT, REFERENCE, SUPERVISION, Supervision
+from monai_ext.preparation.subsets import nested_subset
 from monai_ext.transforms.label_noise import PRESETS, LabelNoise, realized_iou
 
 

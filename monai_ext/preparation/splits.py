@@ -6,10 +6,11 @@ import csv
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from monai_ext.datalist.datalist import SECTIONS, nested_subset, split_patients
+from monai_ext.datalist.format import SECTIONS
 from monai_ext.keys import Supervision
 from monai_ext.preparation.cases import SPLIT_FILE, Patient
 from monai_ext.preparation.noise_options import NoiseOptions
+from monai_ext.preparation.subsets import nested_subset, split_patients
 
 _NO_NOISE = NoiseOptions()
 

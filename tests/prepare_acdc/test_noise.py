@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from monai_ext.datalist.checks import check_datalist
-from monai_ext.datalist.datalist import items, nested_subset, read_datalist
+from monai_ext.datalist.datalist import items, read_datalist
+from monai_ext.preparation.subsets import nested_subset
 from monai_ext.transforms.label_noise import PRESETS, LabelNoise, noisy_label, realized_iou
 from tests.prepare_command import voxels
 

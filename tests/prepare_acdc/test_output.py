@@ -8,8 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_ext.datalist.datalist import items, nested_subset, read_datalist
+from monai_ext.datalist.datalist import items, read_datalist
 from monai_ext.keys import UNLABELED
+from monai_ext.preparation.subsets import nested_subset
 from tests.prepare_command import listed as frames
 from tests.prepare_command import summary_rows, voxels
 
