@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from jobs import run_jobs
+from overview import write_overview
 from plan import REPOSITORY, read_jobs
 from table import write_page
 
@@ -46,6 +47,7 @@ def main(
     chosen = [job for job in plan if not wanted or job.row in wanted]
     failed = run_jobs(chosen, root, work.resolve(), jobs)
     write_page()
+    write_overview()
     sys.exit(f"{len(failed)} jobs failed." if failed else 0)
 
 
