@@ -1,10 +1,10 @@
 """Settings of a config that must fit each other, looked at before they end a run late and somewhere else."""
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from monai_ext.errors import InputError
 from monai_ext.keys import MODALITIES
 
 WEIGHTS, EDGES, THRESHOLD = "weights_of_modalities", "edges", "threshold"
@@ -12,15 +12,18 @@ WEIGHTS, EDGES, THRESHOLD = "weights_of_modalities", "edges", "threshold"
 
 
 def stop_if_unfit(settings: Mapping[str, Any]) -> None:
-    """Leave with exit code 1 and one line for each setting that cannot be, or does not fit ``modalities``.
+    """Refuse settings that cannot be, or do not fit ``modalities``.
 
     Args:
         settings: values by id, each where the config has it: ``modalities``, different names;
             ``weights_of_modalities``, a number >= 0 for each, one of them above 0, or None; ``edges``, the
             position of one of them; ``threshold``, in (0, 1].
+
+    Raises:
+        InputError: with one line for each.
     """
     if problems := [*_problems_of_modalities(settings), *_problems_of_threshold(settings)]:
-        sys.exit("\n".join(problems))
+        raise InputError("\n".join(problems))
 
 
 def options_beside_modalities(settings: Mapping[str, Any]) -> str:

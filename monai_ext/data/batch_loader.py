@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from monai_ext.data.device_cache import DeviceCache
+from monai_ext.errors import InputError
 from monai_ext.keys import IMAGE, LABEL, SUPERVISION, TAGS, Supervision
 
 POSITIVE, NEGATIVE = "positive", "negative"
@@ -60,7 +61,7 @@ class BatchLoader:
         seed: of everything that is drawn here.
 
     Raises:
-        ValueError: if ``batch_size`` is below 1 or ``mixture`` names an unknown kind.
+        InputError: if ``batch_size`` is below 1 or ``mixture`` names an unknown kind.
     """
 
     def __init__(
@@ -73,10 +74,10 @@ class BatchLoader:
         seed: int = 0,
     ) -> None:
         if batch_size < 1:
-            raise ValueError(f"Expected batch_size >= 1, got {batch_size}.")
+            raise InputError(f"Expected batch_size >= 1, got {batch_size}.")
         known = [*(kind.value for kind in Supervision), POSITIVE, NEGATIVE]
         if unknown := sorted(set(mixture or ()) - set(known)):
-            raise ValueError(f"Expected a mixture of {known}, got {unknown}.")
+            raise InputError(f"Expected a mixture of {known}, got {unknown}.")
         self.dataset = dataset
         self.batch_size = batch_size
         self.batches_per_epoch = batches_per_epoch or -(-len(dataset) // batch_size)
@@ -92,7 +93,7 @@ class BatchLoader:
         self.shares = shares_of_batch(batch_size, wanted, present)
         self._members = {kind: members[kind] for kind in self.shares}
         missing = sorted(set(wanted) - set(present))
-        drawn = torch.cat(list(self._members.values()))
+        drawn = torch.cat([torch.arange(0), *self._members.values()])
         unused = sorted(kind for kind in present if not torch.isin(members[kind], drawn).any())
         if missing or unused:
             reasons = [f"the training list has no {missing}"] if missing else []
@@ -104,7 +105,11 @@ class BatchLoader:
         return self.batches_per_epoch
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """Yield the batches of the current ``epoch``."""
+        """Yield the batches of the current ``epoch``; InputError if the data set is empty."""
+        if not self.shares:
+            raise InputError(
+                "Expected at least one training item, got none; see the datalist's 'training' list."
+            )
         rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
         generator = torch.Generator().manual_seed(hash((self.seed, self.epoch, rank)) % 2**63)
         streams = [(n, endless(self._members[kind], generator)) for kind, n in self.shares.items()]

@@ -6,11 +6,12 @@ from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
-from ignite.handlers import ProgressBar
 from monai.handlers import MLFlowHandler, StatsHandler, TensorBoardStatsHandler, ValidationHandler
 from torch import nn
 from torch.optim import Optimizer
 
+from monai_ext.errors import InputError
+from monai_ext.handlers.bars import BarFromZero
 from monai_ext.handlers.checkpoints import Checkpoints, log_once
 from monai_ext.handlers.schedules import PolynomialDecay
 from monai_ext.handlers.seeding import EpochSeed
@@ -20,17 +21,17 @@ class StandardTraining:
     """Validation, checkpoints, learning-rate decay, seeding, progress bar and TensorBoard in one.
 
     Attaches, in this order: MONAI's ``ValidationHandler``, ``EpochSeed``, ``PolynomialDecay``,
-    ``Checkpoints`` (``models/``), MONAI's ``StatsHandler`` and ``TensorBoardStatsHandler``, Ignite's
-    ``ProgressBar``. What is particular to a method is another handler in the config's list. MONAI's
-    ``MLFlowHandler``, which ``--tracking mlflow`` adds to that list, is made to read our output. Events,
-    state: those of its parts.
+    ``Checkpoints`` (``models/``), ``BarFromZero`` and, when a training starts, MONAI's ``StatsHandler`` and
+    ``TensorBoardStatsHandler``. What is particular to a method is another handler in the config's list.
+    MONAI's ``MLFlowHandler``, which ``--tracking mlflow`` adds to that list, is made to read our output.
+    Events, state: those of its parts.
 
     Args:
         network: what is trained.
         optimizer: its optimizer.
         evaluator: the validation engine; if its list of cases is empty, the last epoch's weights are kept.
         loader: the training loader, told which epoch it is.
-        ckpt_dir: folder of ``model.pt`` and ``checkpoint.pt``.
+        ckpt_dir: folder of ``model.pt`` and ``training/checkpoint.pt``.
         log_dir: folder of the TensorBoard files.
         val_interval: epochs between validations; the last epoch is always validated.
         key_metric: metric of the evaluator that selects ``model.pt``.
@@ -58,15 +59,14 @@ class StandardTraining:
         stateful: dict[str, Any] | None = None,
     ) -> None:
         if val_interval < 1:
-            raise ValueError(f"Expected val_interval >= 1, got {val_interval}.")
+            raise InputError(f"Expected val_interval >= 1, got {val_interval}.")
         self.evaluator = evaluator
         self.log_dir = log_dir
         self.val_interval = val_interval
         self.log_interval = log_interval
         self.loss = loss
+        self.logged = False
         self.validates = len(evaluator.data_loader) > 0
-        if not self.validates:
-            log_once("no validation cases: model.pt will hold the weights of the last epoch")
         validated = evaluator if self.validates else None
         self.parts: list[Any] = [
             EpochSeed(seed, loader),
@@ -75,16 +75,33 @@ class StandardTraining:
         ]
 
     def attach(self, engine: Engine) -> None:
-        """Register all parts with the trainer and the evaluator."""
+        """Register all parts with the trainer; those that log wait until it starts."""
         if self.validates:  # before the checkpoints, which keep what came of it
             ValidationHandler(interval=self.val_interval, validator=self.evaluator).attach(engine)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.validate_last_epoch)
         for part in self.parts:
             part.attach(engine)
         engine.add_event_handler(Events.STARTED, self.unpack_tracked_loss)
-        if idist.get_rank() != 0:
+        if idist.get_rank() == 0:
+            engine.add_event_handler(Events.STARTED, self.start)
+            BarFromZero(persist=True, desc="training").attach(
+                engine,
+                event_name=Events.EPOCH_COMPLETED,
+                closing_event_name=Events.COMPLETED,
+                output_transform=lambda output: {"loss": output["loss"]},
+            )
+
+    def start(self, engine: Engine) -> None:
+        """Let the first training that starts be logged, on screen and in TensorBoard."""
+        if not self.validates:
+            log_once("no validation cases: model.pt will hold the weights of the last epoch")
+        if self.logged:
             return
-        StatsHandler(iteration_log=False, epoch_log=False, name="validation").attach(self.evaluator)
+        self.logged = True
+        stats = StatsHandler(iteration_log=False, epoch_log=False, name="validation")
+        stats.attach(self.evaluator)
+        # Of an exception it logs the traceback, which whoever catches it decides on.
+        self.evaluator.remove_event_handler(stats.exception_raised, Events.EXCEPTION_RAISED)
         TensorBoardStatsHandler(
             log_dir=self.log_dir,
             iteration_log=self.log_interval,
@@ -96,13 +113,6 @@ class StandardTraining:
             iteration_log=False,
             global_epoch_transform=lambda epoch: engine.state.epoch,
         ).attach(self.evaluator)
-        bar = ProgressBar(persist=True, desc="training")
-        bar.attach(
-            engine,
-            event_name=Events.EPOCH_COMPLETED,
-            closing_event_name=Events.COMPLETED,
-            output_transform=lambda output: {"loss": output["loss"]},
-        )
 
     def validate_last_epoch(self, engine: Engine) -> None:
         """Validate after the last epoch if the interval does not."""

@@ -1,0 +1,86 @@
+"""What every bundle does first: see that it was told what it can do."""
+
+from typing import Any
+
+from ignite.utils import manual_seed
+
+from monai_ext.bundle.devices import as_device
+from monai_ext.bundle.ids import NOTHING, annotation_of, default_of, stop_at_unknown_ids
+from monai_ext.bundle.packages import ignore_warnings_inside_monai, require_packages
+from monai_ext.bundle.paths import as_path, is_path
+from monai_ext.bundle.saved_files import first_sentence
+from monai_ext.bundle.settings import stop_if_unfit
+from monai_ext.bundle.values import as_type_of
+from monai_ext.bundle.workflow import Run, find_run
+from monai_ext.errors import InputError
+
+SETTINGS = "settings"
+"""Id of the settings that must fit each other, in configs that have such."""
+
+
+def check_settings() -> None:
+    """Look at packages and at what the command line overrode: the first expression of every ``initialize``.
+
+    It needs neither data nor weights, nor to know where the bundle lies. Values get the type that they have
+    in the config file: ``--resume false`` is the boolean. Outside a workflow it does nothing but hide
+    warnings.
+
+    Raises:
+        InputError: if a package is missing or too old, or with one line for each id that the config does not
+            hold, each value that is of the wrong type, and each group of settings that do not fit each other.
+    """
+    ignore_warnings_inside_monai()
+    run = find_run()
+    if run is None:
+        return
+    require_packages(run.parser.get("_meta_", {}))
+    stop_at_unknown_ids(run)
+    _set_types(run)
+    if SETTINGS in run.parser:
+        stop_if_unfit(run.parser.get_parsed_content(SETTINGS))
+    if run.overrides:
+        _try_network(run)
+    # So that nothing made of the old values, or before the seed, is used. MONAI parses anew by itself.
+    run.parser.ref_resolver.reset()
+
+
+def set_seed(seed: int) -> None:
+    """Start the random numbers of torch, NumPy and Python, which the network's first weights follow from."""
+    manual_seed(seed)
+
+
+def _set_types(run: Run) -> None:
+    """Put every override into the config as what it means."""
+    problems = []
+    for id, value in run.overrides.items():
+        try:
+            run.parser[id] = _meant(id, value, run)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError("\n".join(problems))
+    run.parser.ref_resolver.reset()
+
+
+def _meant(id: str, value: Any, run: Run) -> Any:
+    if id == "device":
+        return as_device(value, run)
+    default = default_of(id, run)
+    if is_path(id) and (default is not NOTHING):
+        return as_path(id, value, run)
+    return value if default is NOTHING else as_type_of(id, value, default, annotation_of(id, run))
+
+
+def _try_network(run: Run) -> None:
+    """Build the network once, since sizes and numbers that make none end in many places else."""
+    if "network_def" not in run.parser:
+        return
+    try:
+        run.parser.get_parsed_content("network_def")
+    except Exception as error:  # of any network that a config may name
+        while error.__cause__ is not None:
+            error = error.__cause__  # type: ignore[assignment]
+        given = ", ".join(f"--{id}" for id in run.overrides)
+        raise InputError(
+            f"Expected settings that make a network, got: {first_sentence(error)}; look at {given}."
+        ) from error
