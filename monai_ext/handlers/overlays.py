@@ -10,8 +10,8 @@ import torch
 from ignite.engine import Engine, Events
 
 from monai_ext.cams import channel_that_is_there
+from monai_ext.drawing import MAP, draw, write_on
 from monai_ext.keys import CASE, IMAGE, MAP_SUFFIX, PRED
-from monai_ext.report import MAP, draw, write_on
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -50,7 +50,6 @@ class OverlayPictures:
         """Draw the cases of this iteration."""
         batch: Any = engine.state.batch
         output: Any = engine.state.output
-        self.output_dir.mkdir(parents=True, exist_ok=True)
         for given, made in zip(batch, output, strict=True):
             shown = {key: array(made[key]) for key in (IMAGE, PRED, PRED_MAP) if key in made}
             self.draw(str(given[CASE]), shown)
@@ -78,7 +77,9 @@ class OverlayPictures:
         count = int((mask > 0).sum())
         voxels = f"{count or 'no'} voxel{'s' * (count > 1)} segmented"
         figure.suptitle(f"{case}, slice {z + 1} of {mask.shape[-1]} (from 1), {voxels}", fontsize=9)
-        figure.savefig(self.output_dir / f"{case}.png", dpi=110)
+        file = self.output_dir / f"{case}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)  # a case may be called by its folders
+        figure.savefig(file, dpi=110)
         plt.close(figure)
 
     def title_of(self, channel: int) -> str:

@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 
 from monai_ext.datalist.datalist import write_datalist
+from monai_ext.drawing import COLORS
+from monai_ext.errors import InputError
 from monai_ext.keys import UNLABELED
-from monai_ext.report import COLORS, mean_dice, side_around, spaced, surroundings, write_sheet
+from monai_ext.report import write_sheet
+from monai_ext.report.cases import Shown
+from monai_ext.report.scores import CAPTION
+from monai_ext.report.sheet import slices_to_show
 
 TRUTH = np.zeros((20, 24, 3), np.uint8)
 TRUTH[6:12, 8:14, 1] = 1
@@ -65,7 +70,7 @@ def sheet(tmp_path, monkeypatch):
         predictor = predictor or (lambda item: dict.fromkeys(keys, 0 * TRUTH))
         write_sheet(predictor, datalist, tmp_path / "a" / "sheet.png", **options)
         rows = 1 if options.get("taught") == 0 else 2
-        return drawn[0], np.array(drawn[0].axes).reshape(rows, -1)
+        return drawn[0], np.array(drawn[0].axes[:-1]).reshape(rows, -1)
 
     yield draw
     for figure in drawn:
@@ -163,14 +168,6 @@ def test_each_prediction_has_the_dice_of_its_whole_volume(make_datalist, sheet):
     assert texts == [[], [], ["Dice 0.00"], [f"Dice {2 * 18 / (36 + 19):.2f}"], []]
 
 
-def test_mean_dice_is_that_of_loops_over_the_classes_that_are_there():
-    rng = np.random.default_rng(0)
-    pred, truth = rng.integers(0, 3, (4, 3, 2)), 2 * rng.integers(0, 2, (4, 3, 2))
-    dice = [2 * ((pred == k) & (truth == k)).sum() / ((pred == k).sum() + (truth == k).sum()) for k in (1, 2)]
-    assert mean_dice(pred, truth, [1, 2, 3]) == pytest.approx(np.mean(dice))
-    assert np.isnan(mean_dice(pred, truth, [3]))
-
-
 def test_a_case_without_a_class_has_no_dice(make_datalist, sheet, tmp_path):
     nib.save(nib.Nifti1Image(0 * TRUTH, np.eye(4)), tmp_path / "truth.nii.gz")
     _, axes = sheet(make_datalist())
@@ -195,24 +192,65 @@ def test_a_bar_counts_the_cases(make_datalist, sheet, capsys):
     assert "segmenting: 100%" in (shown := capsys.readouterr().err) and "2/2" in shown
 
 
-def test_a_square_exceeds_its_object_by_the_margin_and_no_image():
-    mask = np.zeros((100, 80), bool)
-    mask[40:50, 30:36] = True
-    assert side_around(mask, margin=1.0) == 30 and side_around(mask, margin=0) == 10
-    assert side_around(mask, margin=9) == side_around(0 * mask) == 100
+def shown(*values, section="test"):
+    """A case whose slices hold squares of these classes, as (class, side) or nothing."""
+    truth = np.zeros((8, 8, len(values)), int)
+    for z, parts in enumerate(values):
+        for n, (k, side) in enumerate(parts):
+            truth[4 * n : 4 * n + side, :side, z] = k
+    return Shown(section, "a", {"truth": truth}, (1.0, 1, 1))
 
 
-def test_the_view_is_a_square_around_the_object_moved_into_the_image():
-    mask = np.zeros((100, 80), bool)
-    mask[40:50, 30:36] = True
-    assert surroundings(mask, 30) == (slice(30, 60), slice(18, 48))
-    mask[:] = False
-    mask[0, 0] = True
-    assert surroundings(mask, 30) == (slice(0, 30), slice(0, 30))
-    assert mask[surroundings(mask, 90)].shape == (90, 80)
-    assert surroundings(np.zeros_like(mask), 40) == (slice(30, 70), slice(20, 60))
+def test_rows_of_a_section_show_every_class():
+    thorax = shown([(1, 4), (2, 4)], [], [(3, 2)])
+    assert slices_to_show([thorax, thorax, thorax]) == [0, 2, 0]
+    assert slices_to_show([thorax, shown(*[[(3, 2)]] * 2, section="training"), thorax]) == [0, 0, 2]
 
 
-@pytest.mark.parametrize(("count", "chosen"), [(0, []), (2, [0, 3]), (9, [0, 1, 2, 3, 4, 5, 6])])
-def test_cases_are_spread_over_the_list(count, chosen):
-    assert spaced(range(7), count) == chosen
+def test_of_slices_with_the_same_classes_the_one_with_the_largest_object_is_shown():
+    assert slices_to_show([shown([(1, 2)], [(1, 4)], [(1, 3)])]) == [1]
+    assert slices_to_show([shown([], [])]) == [0]
+
+
+def test_a_sliver_of_a_class_does_not_count_as_shown():
+    case = shown([(1, 4), (2, 1)], [(1, 3)], [(2, 4)])
+    assert slices_to_show([case, case]) == [0, 2]
+
+
+def test_the_table_below_names_every_class_of_the_legend_once(make_datalist, sheet):
+    figure, _ = sheet(make_datalist("noisy"))
+    (table,) = figure.axes[-1].tables
+    first = [
+        cell.get_text().get_text() for (_, column), cell in sorted(table.get_celld().items()) if column == 0
+    ]
+    (legend,) = figure.legends
+    assert first == ["class", *(text.get_text() for text in legend.get_texts()), "mean"]
+
+
+def test_the_caption_says_what_the_distance_is_made_of(make_datalist, sheet):
+    figure, _ = sheet(make_datalist())
+    assert figure.get_supxlabel() == CAPTION
+
+
+def test_a_noisy_a_corrected_and_the_true_label_stand_side_by_side(make_datalist, sheet, tmp_path):
+    review = tmp_path / "review"
+    review.mkdir()
+    nib.save(nib.Nifti1Image(TRUTH, np.eye(4)), review / "taught.nii.gz")
+    _, axes = sheet(
+        make_datalist("noisy"), corrected=review, baseline=lambda item: {"pred": np.roll(TRUTH, 3, axis=0)}
+    )
+    assert titles(axes) == [
+        "image",
+        "noisy label",
+        "corrected label",
+        "without the method",
+        "prediction",
+        "truth",
+    ]
+    texts = [[text.get_text() for text in axis.texts] for axis in axes[0]]
+    assert texts == [[], ["Dice 0.67"], ["Dice 1.00"], ["Dice 0.50"], ["Dice 0.00"], []]
+
+
+def test_a_datalist_without_a_case_to_show_is_named(make_datalist, sheet):
+    with pytest.raises(InputError, match=r"datalist\.json: Expected a test or validation case"):
+        sheet(make_datalist(), taught=0, unseen=0)
