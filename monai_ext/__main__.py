@@ -96,12 +96,16 @@ def report(
     modality: Annotated[
         str | None, typer.Option(help="Modality to show, where images have several; else the first.")
     ] = None,
+    baseline_weights: Annotated[
+        Path | None,
+        typer.Option(help="Weights of a training without the method, shown beside those of the bundle."),
+    ] = None,
 ) -> None:
-    """Draw image, weak or noisy label, predictions and truth of some cases side by side."""
-    from monai_ext.report import Predictor, write_sheet
+    """Draw image, labels, predictions and truth of some cases side by side, with a table of scores."""
+    from monai_ext.report import CORRECTED_LABELS, Predictor, write_sheet
 
     datalist, weights = dataset_dir / "datalist.json", bundle / "models" / "model.pt"
-    for file in (datalist, weights):
+    for file in filter(None, (datalist, weights, baseline_weights)):
         if not file.is_file():
             sys.exit(f"Expected {file}, found none; prepare the data and train the bundle first.")
     given = dict(word.split("=", 1) for word in override or [] if "=" in word)
@@ -109,13 +113,17 @@ def report(
         sys.exit(f"Expected --override ID=VALUE, got {override}.")
     overrides = {key: yaml.safe_load(value) for key, value in given.items()}
     try:
-        predictor = Predictor(bundle, dataset_dir, overrides=overrides, mix_ins=mix_in or ())
+        predictor = Predictor(bundle, dataset_dir, None, overrides, mix_in or ())
+        baseline = baseline_weights and Predictor(
+            bundle, dataset_dir, baseline_weights, overrides, mix_in or ()
+        )
     except RuntimeError as error:
         sys.exit(
             f"Expected {weights} to fit the bundle's network, got: {error}; pass --override as in training."
         )
     try:
-        typer.echo(write_sheet(predictor, datalist, out, taught, unseen, modality))
+        corrected = bundle / CORRECTED_LABELS
+        typer.echo(write_sheet(predictor, datalist, out, taught, unseen, modality, baseline, corrected))
     except ValueError as error:
         sys.exit(f"{datalist}: {error}")
 

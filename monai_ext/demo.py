@@ -16,7 +16,7 @@ from rich.console import Console
 from monai_ext.datalist.datalist import read_datalist
 from monai_ext.phantoms.files import write_brain_phantoms, write_heart_phantoms, write_thorax_phantoms
 from monai_ext.preparation.cases import DATALIST, SPLIT_FILE
-from monai_ext.report import Predictor, write_sheet
+from monai_ext.report import CORRECTED_LABELS, Predictor, write_sheet
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG_IS_CODE = "parsing config_file"
@@ -98,7 +98,13 @@ def run_demo(bundle: str, data: Path | None, out: Path) -> Path:
     python(bundle_command("ckpt_export", files("inference", *demo.mix_ins), **named, **places), root)
     say("5/5 picture")
     predictor = Predictor(root, prepared, mix_ins=demo.mix_ins)
-    picture = write_sheet(predictor, prepared / DATALIST, out / "sheet.png", modality=demo.modality)
+    picture = write_sheet(
+        predictor,
+        prepared / DATALIST,
+        out / "sheet.png",
+        modality=demo.modality,
+        corrected=root / CORRECTED_LABELS,
+    )
     tell(root, picture, read_datalist(prepared / DATALIST))
     return picture
 
