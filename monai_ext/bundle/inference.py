@@ -95,6 +95,7 @@ class _Memory:
     def plan(self, kept: Items) -> str:
         """How many images there are, and the memory for the largest."""
         needed, shape = max(map(self.needed, kept))
+        needed = max(needed, 0.1)  # which nobody has to care about
         many = f"{len(kept)} images" if len(kept) > 1 else "1 image"
         which = "the largest" if len(kept) > 1 else "it"
         return (

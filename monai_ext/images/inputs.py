@@ -1,70 +1,146 @@
 """What an inference is given to segment: which files, whether they can be read, what a case lacks."""
 
 import logging
-import sys
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_ext.images.files import VolumeError, image_problems, read_volume
+from monai_ext.errors import InputError
+from monai_ext.images.files import read_volume
 from monai_ext.images.grids import common_grid
+from monai_ext.images.headers import shape_in_header
+from monai_ext.images.label_files import holds_few_values, without_label_maps
 from monai_ext.images.modalities import files_beside, missing_modalities, modality_problem
-from monai_ext.images.modalities import find_cases as cases_of_modalities
+from monai_ext.images.problems import image_problems
+from monai_ext.images.search import folders_at, images_in, listed, nothing_found, stem
 from monai_ext.keys import CASE, IMAGE, MODALITIES
 
 logger = logging.getLogger(__name__)
 
 Items = Sequence[Mapping[str, Any]]
-NAMED = 5
-"""Cases that a message names at most."""
 
 
-def find_images(place: str | Path) -> list[dict[str, str]]:
-    """The image itself, or all NIfTI files of a folder, as items for inference.
+def find_images(
+    place: str | Path, output_dir: str | Path | None = None, recursive: bool = False
+) -> list[dict[str, Any]]:
+    """The image itself, or all images of a folder, as items for inference.
+
+    Hidden files are passed over; label maps (see ``without_label_maps``) too, with a line that names them.
 
     Args:
-        place: a file that MONAI can read, or a folder.
+        place: a file that ``read_volume`` takes, a folder of such files, or the folder of a DICOM series.
+        output_dir: where the results go; below ``place`` it is not looked into.
+        recursive: whether to look through the folders below ``place``, and those that links lead to. The
+            name of a case then has the folders in it, as its results do.
+
+    Returns:
+        Items with ``image`` and ``case``, in the order of the paths.
 
     Raises:
-        SystemExit: if there is nothing to segment, or two files would be saved under one name.
+        InputError: if there is nothing to segment, or two files would be saved under one name.
     """
     place = Path(place)
-    files = [place] if place.is_file() else sorted([*place.glob("*.nii.gz"), *place.glob("*.nii")])
-    if not files:
-        found = "found none" if place.exists() else "got no such file or folder"
-        sys.exit(f"Expected an image or a folder of .nii.gz or .nii files at {place}, {found}; set --input.")
-    names = [file.name.removesuffix(".gz").removesuffix(".nii") for file in files]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        sys.exit(f"Expected one file for each name in {place}, found {', '.join(twice)} as .nii and .nii.gz.")
-    return [{IMAGE: str(file), CASE: name} for file, name in zip(files, names, strict=True)]
+    if place.is_file():
+        if holds_few_values(place):
+            logger.warning(
+                f"{place} holds a few whole numbers, as a label map does; it is segmented as you named it"
+            )
+        return [{IMAGE: str(place), CASE: stem(place)}]
+    files = files_to_segment(
+        place, output_dir, math.inf if recursive else 0, "an image or a folder of images"
+    )
+    cases = [case_name(file, place) for file in files]
+    if twice := sorted(name for name, number in Counter(cases).items() if number > 1):
+        raise InputError(
+            f"Expected one file for each name in {place}, found several of {', '.join(twice)} that differ in "
+            "their format only; take all but one away."
+        )
+    return [{IMAGE: str(file), CASE: case} for file, case in zip(files, cases, strict=True)]
 
 
-def find_cases(place: str | Path, modalities: Sequence[str]) -> list[dict[str, Any]]:
-    """``monai_ext.images.modalities.find_cases`` for a config: a problem ends the program with one line.
+def files_to_segment(place: Path, output_dir: str | Path | None, levels: float, wanted: str) -> list[Path]:
+    """The images in a folder and below it that are no label maps; see ``find_images``.
 
     Args:
-        place: a file, a folder of files ``NAME_<modality>.nii.gz``, or a folder of such folders.
-        modalities: names of the channels that the network takes, in their order.
+        place: the folder.
+        output_dir: below ``place`` it is not looked into.
+        levels: how many levels below ``place`` are looked through.
+        wanted: what is looked for, for the message.
 
     Raises:
-        SystemExit: if there is nothing to segment, or it is not clear which files make a case.
+        InputError: if there is none.
     """
-    try:
-        return cases_of_modalities(place, modalities)
-    except ValueError as error:
-        sys.exit(str(error))
+    left_out = Path(output_dir) if output_dir is not None else None
+    folders = list(folders_at(place, levels, left_out)) if place.is_dir() else []
+    images, labels = without_label_maps([file for folder in folders for file in images_in(folder)])
+    if labels:
+        logger.warning(
+            f"passed over {len(labels)} label map{'s' * (len(labels) != 1)}: {listed(labels, place)}"
+        )
+    if not images:
+        deeper = folders_at(place, levels + 1, left_out) if folders and levels < math.inf else []
+        raise nothing_found(place, wanted, [f for f in deeper if f not in folders and images_in(f)])
+    return images
 
 
-def stop_if_unreadable(images: Items) -> None:
-    """Leave with exit code 1 and one line for each image file that cannot be read or is not finite.
+def case_name(file: Path, place: Path) -> str:
+    """Name of the case of an image: its own, behind the folders that lead to it from ``place``.
+
+    >>> case_name(Path("data/p1/scan.nii.gz"), Path("data"))
+    'p1/scan'
+    """
+    folder = file.parent.relative_to(place) if file != place else Path()
+    return (folder / stem(file.resolve() if file == place else file)).as_posix()
+
+
+def header_problems(item: Mapping[str, Any]) -> list[str]:
+    """What the headers of an item's files say against segmenting it, one text a problem.
+
+    More than three axes are channels where the item names ``modalities``, and a series in time elsewhere.
+    """
+    return [] if item.get(MODALITIES) else [p for file in files_of(item) if (p := _axes_problem(file))]
+
+
+def voxel_problems(item: Mapping[str, Any]) -> list[str]:
+    """What the voxels of an item's files say against segmenting it, one text a problem.
 
     Where an item has several files, they must lie on one grid; where it names ``modalities``, its files must
     have as many channels.
     """
-    problems = [f"image {problem}" for item in images for problem in _unreadable(item)]
-    if problems:
-        sys.exit("\n".join([*problems, "Nothing was segmented."]))
-    logger.info(f"{len(images)} image{'s' * (len(images) != 1)} to segment")
+    files = files_of(item)
+    problems, grids, names, channels = [], [], [], 0
+    for file in files:
+        try:
+            volume = read_volume(file)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        grids.append(volume.grid)
+        channels += volume.channels
+        names.append(file.name)
+        problems += image_problems(volume)
+    if grids:
+        problems += common_grid(grids, names)[1]
+    if item.get(MODALITIES) and len(grids) == len(files):
+        problems += filter(None, [modality_problem(files, channels, item[MODALITIES])])
+    return problems
+
+
+def files_of(item: Mapping[str, Any]) -> list[Path]:
+    """The image files of an item, one or one for each modality."""
+    return [Path(file) for file in (item[IMAGE] if isinstance(item[IMAGE], list) else [item[IMAGE]])]
+
+
+def incomplete_problem(case: Mapping[str, Any], modalities: Sequence[str]) -> str | None:
+    """Message if a case lacks a modality, for a network that needs all; else None."""
+    if not (missing := missing_modalities(case, modalities)):
+        return None
+    return (
+        f"case {case[CASE]}: Expected {', '.join(modalities)}, got no image of {and_(missing)}; segment it "
+        f"with the first stage (configs/inference.yaml alone){_hint(case, modalities)}"
+    )
 
 
 def warn_of_missing(cases: Items, modalities: Sequence[str], weights: Sequence[float] | None = None) -> None:
@@ -79,65 +155,37 @@ def warn_of_missing(cases: Items, modalities: Sequence[str], weights: Sequence[f
     counted = [name for name, weight in zip(modalities, weights, strict=True) if weight > 0]
     for case in cases:
         if missing := missing_modalities(case, modalities):
-            message = f"case {case[CASE]}: no image of {_and(missing)}"
+            message = f"case {case[CASE]}: no image of {and_(missing)}"
             left = [name for name in modalities if name in counted and name not in missing]
             if not left:
-                message += f"; the mask will be poor, since weights_of_modalities relies on {_and(counted)}"
+                message += f"; the mask will be poor, since weights_of_modalities relies on {and_(counted)}"
             elif set(counted) & set(missing):
-                message += f"; the mask rests on {_and(left)}"
+                message += f"; the mask rests on {and_(left)}"
             logger.warning(message + _hint(case, modalities))
 
 
-def stop_if_incomplete(cases: Items, modalities: Sequence[str]) -> None:
-    """Leave with exit code 1 and one line if a case lacks a modality: for a second stage, which needs all.
+def and_(words: Sequence[Any]) -> str:
+    """The words in a row.
 
-    Args:
-        cases: items of ``find_cases``.
-        modalities: names of the channels that the network takes, in their order.
+    >>> and_(["t1", "t2", "flair"])
+    't1, t2 and flair'
     """
-    lacking = [case for case in cases if missing_modalities(case, modalities)]
-    if lacking:
-        named = [f"{case[CASE]} without {_and(missing_modalities(case, modalities))}" for case in lacking]
-        listed = ", ".join([*named[:NAMED], *["..."] * (len(named) > NAMED)])
-        sys.exit(
-            f"Expected {', '.join(modalities)} of every case, got {listed}; segment "
-            f"{'it' if len(named) == 1 else 'them'} with the first stage (configs/inference.yaml alone)"
-            f"{_hint(lacking[0], modalities)}. Nothing was segmented."
-        )
+    return " and ".join(filter(None, [", ".join(map(str, words[:-1])), str(words[-1])]))
 
 
 def _hint(case: Mapping[str, Any], modalities: Sequence[str]) -> str:
     """What to do if files that a case lacks were passed over, since ``--input`` named one file of it."""
     files = files_beside(case, modalities)
     what = "the folder, or the files of one case in a folder"
-    return f"; {_and(files)} {'lies' if len(files) == 1 else 'lie'} beside it: give {what}" if files else ""
+    return f"; {and_(files)} {'lies' if len(files) == 1 else 'lie'} beside it: give {what}" if files else ""
 
 
-def _and(words: Sequence[Any]) -> str:
-    """The words in a row.
-
-    >>> _and(["t1", "t2", "flair"])
-    't1, t2 and flair'
-    """
-    return " and ".join(filter(None, [", ".join(map(str, words[:-1])), str(words[-1])]))
-
-
-def _unreadable(item: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the image files of an item, one text a problem."""
-    files = [Path(file) for file in (item[IMAGE] if isinstance(item[IMAGE], list) else [item[IMAGE]])]
-    problems, grids, names, channels = [], [], [], 0
-    for file in files:
-        try:
-            volume = read_volume(file)
-        except VolumeError as error:
-            problems.append(str(error))
-            continue
-        grids.append(volume.grid)
-        channels += volume.channels
-        names.append(file.name)
-        problems += image_problems(volume)
-    if grids:
-        problems += common_grid(grids, names)[1]
-    if item.get(MODALITIES) and len(grids) == len(files):
-        problems += filter(None, [modality_problem(files, channels, item[MODALITIES])])
-    return problems
+def _axes_problem(file: Path) -> str | None:
+    """Message if the header of an image promises more than three axes; else None."""
+    shape = shape_in_header(file) or ()
+    if len(shape) <= 3:
+        return None
+    return (
+        f"{file}: Expected a volume of three axes, got the axes {' x '.join(map(str, shape))}; "
+        "save one time point or channel of it as a file of its own."
+    )

@@ -1,62 +1,56 @@
 """The image files of cases with several modalities: what they are called, and what can be wrong with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from glob import escape
 from pathlib import Path
 from typing import Any
 
-from monai_ext.images.files import channels_in_header
+from monai_ext.errors import InputError
+from monai_ext.images.headers import channels_in_header
+from monai_ext.images.search import is_image_name, stem
 from monai_ext.keys import CASE, IMAGE, MODALITIES
 
 BRATS_2023 = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair"}
 """What BraTS calls the files of modalities from 2023 on, and what it called them before."""
 
 
-def find_cases(place: str | Path, modalities: Sequence[str]) -> list[dict[str, Any]]:
-    """The cases at a place, with the files of those modalities that each has, as items for inference.
+def group_cases(files: Sequence[Path], modalities: Sequence[str], place: Path) -> list[dict[str, Any]]:
+    """The cases that image files make, as items for inference.
 
-    A file is called ``NAME_<modality>`` or ``NAME-<modality>``, with ``.nii.gz`` or ``.nii``; names of
-    ``BRATS_2023`` count as well. A file that holds all modalities as channels, in their order, has a name of
-    its own. Segmentations (``NAME_seg``) are passed over, and so is what a case has beside ``modalities``.
+    A file is called ``NAME_<modality>`` or ``NAME-<modality>``; names of ``BRATS_2023`` count as well. A file
+    that holds all modalities as channels, in their order, has a name of its own. What a case has beside
+    ``modalities`` is passed over. Files of one name in different folders make one case, unless two of these
+    folders have the same modality: then each folder has a case, with the folders in its name.
 
     Args:
-        place: a file, a folder of files of one or several cases, or a folder of such folders.
+        files: images, no label maps.
         modalities: names of the channels that the network takes, in their order.
+        place: a folder above them, which the names of cases leave out, or the only file.
 
     Returns:
         Items with ``image`` (the files in the order of ``modalities``, or the one with all channels),
         ``case`` and ``modalities`` (names of those found), in the order of the names.
 
     Raises:
-        ValueError: if there is nothing to segment, a case has none of the modalities or two files for one, or
-            two cases have one name.
+        InputError: if a file is of no modality, or a case has two files for one.
     """
-    place = Path(place)
-    files = [place] if place.is_file() else _images_in(place)
-    folders = [] if files else sorted(folder for folder in place.glob("*") if folder.is_dir())
-    cases: dict[str, dict[str, Path]] = {}
+    parts: dict[str, list[tuple[str, Path]]] = {}
     others = []
-    for file in [*files, *(file for folder in folders for file in _images_in(folder))]:
+    for file in files:
         name, modality = split_name(file, modalities)
         if modality is None:
             others.append(file)
-        elif (first := cases.setdefault(name, {}).setdefault(modality, file)) != file:
-            raise ValueError(
-                f"Expected one file of {modality} for case {name}, got {first} and {file}; rename one."
-            )
-    found = [_case_of_files(name, files_of, modalities) for name, files_of in cases.items()]
-    found += [_case_of_channels(file, modalities) for file in others if not _belongs_to(file, cases)]
-    if not found:
-        got = "found none" if place.exists() else "got no such file or folder"
-        raise ValueError(
-            f"Expected files NAME_<modality>.nii.gz of {', '.join(modalities)}, or files with all of these "
-            f"channels, at {place}, {got}; set --input."
-        )
+        else:
+            parts.setdefault(name, []).append((modality, file))
+    found = []
+    for name, pairs in parts.items():
+        found += _cases_of_files(name, pairs, modalities, place)
+    found += [_case_of_channels(file, modalities) for file in others if not _belongs_to(file, parts)]
     names = [item[CASE] for item in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(
-            f"Expected one case of each name at {place}, got two of {', '.join(twice)}; rename one."
-        )
+    for item in found:
+        if names.count(item[CASE]) > 1:
+            item[CASE] = _with_folder(item[CASE], Path(item[IMAGE]), place)
+    _stop_if_twice([item[CASE] for item in found], place)
     return sorted(found, key=lambda item: item[CASE])
 
 
@@ -71,14 +65,14 @@ def split_name(path: str | Path, modalities: Sequence[str]) -> tuple[str, str | 
     >>> split_name("scans/p1-t1c.nii.gz", ["t1", "t1ce"])
     ('p1', 't1ce')
     """
-    stem = Path(path).name.removesuffix(".gz").rsplit(".", 1)[0]
+    whole = stem(Path(path))
     known = {modality.lower(): modality for modality in modalities}
     endings = {ending: known[name] for ending, name in BRATS_2023.items() if name in known} | known
     for ending in sorted(endings, key=len, reverse=True):
-        name, rest = stem[: -len(ending) - 1], stem[-len(ending) - 1 :].lower()
+        name, rest = whole[: -len(ending) - 1], whole[-len(ending) - 1 :].lower()
         if name and rest in (f"_{ending}", f"-{ending}"):
             return name, endings[ending]
-    return stem, None
+    return whole, None
 
 
 def missing_modalities(case: Mapping[str, Any], modalities: Sequence[str]) -> list[str]:
@@ -87,9 +81,9 @@ def missing_modalities(case: Mapping[str, Any], modalities: Sequence[str]) -> li
 
 
 def files_beside(case: Mapping[str, Any], modalities: Sequence[str]) -> list[Path]:
-    """Files of modalities that an item of ``find_cases`` lacks, though they lie beside its own.
+    """Files of modalities that an item of ``group_cases`` lacks, though they lie beside its own.
 
-    There are some only where ``find_cases`` was given a single file.
+    There are some only where an inference was given a single file.
     """
     missing = missing_modalities(case, modalities)
     if not missing:
@@ -99,7 +93,7 @@ def files_beside(case: Mapping[str, Any], modalities: Sequence[str]) -> list[Pat
     return [
         file
         for file, (name, modality) in parts.items()
-        if name == case[CASE] and modality in missing and file.name.endswith((".nii", ".nii.gz"))
+        if name == case[CASE] and modality in missing and is_image_name(file)
     ]
 
 
@@ -127,10 +121,35 @@ def modality_problem(files: Sequence[Path], channels: int, modalities: Sequence[
     return None
 
 
-def _images_in(folder: Path) -> list[Path]:
-    """NIfTI files of a folder that are no segmentations."""
-    files = sorted([*folder.glob("*.nii.gz"), *folder.glob("*.nii")])
-    return [file for file in files if split_name(file, ["seg"])[1] is None]
+def _cases_of_files(
+    name: str, pairs: Sequence[tuple[str, Path]], modalities: Sequence[str], place: Path
+) -> list[dict[str, Any]]:
+    """The case of the files of one name; a case for each of their folders if these have the same modality."""
+    if len({modality for modality, _ in pairs}) == len(pairs):
+        return [_case_of_files(name, dict(pairs), modalities)]
+    found = []
+    for folder in sorted({file.parent for _, file in pairs}):
+        here: dict[str, Path] = {}
+        for modality, file in pairs:
+            if file.parent == folder and here.setdefault(modality, file) != file:
+                raise InputError(
+                    f"Expected one file of {modality} for case {name}, got {here[modality]} and {file}; "
+                    "rename one."
+                )
+        found.append(_case_of_files(_with_folder(name, folder / name, place), here, modalities))
+    return found
+
+
+def _with_folder(name: str, file: Path, place: Path) -> str:
+    """Name of a case, behind the folders that lead to it from ``place``."""
+    return (file.parent.relative_to(place) / name).as_posix() if file.is_relative_to(place) else name
+
+
+def _stop_if_twice(names: Sequence[str], place: Path) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(
+            f"Expected one case of each name at {place}, got two of {', '.join(twice)}; rename one."
+        )
 
 
 def _case_of_files(name: str, files: Mapping[str, Path], modalities: Sequence[str]) -> dict[str, Any]:
@@ -142,14 +161,14 @@ def _case_of_files(name: str, files: Mapping[str, Path], modalities: Sequence[st
 def _case_of_channels(file: Path, modalities: Sequence[str]) -> dict[str, Any]:
     """An item of one file that holds all modalities; one that cannot be read shows when it is opened."""
     if channels_in_header(file) not in (None, len(modalities)):
-        raise ValueError(
+        raise InputError(
             f"{file}: Expected the name NAME_<modality> with one of {', '.join(modalities)}, or a file with "
             "all of these channels, got neither; rename it or take it away."
         )
     return {IMAGE: str(file), CASE: split_name(file, [])[0], MODALITIES: list(modalities)}
 
 
-def _belongs_to(file: Path, cases: Mapping[str, Mapping[str, Path]]) -> bool:
+def _belongs_to(file: Path, cases: Collection[str]) -> bool:
     """Whether a file is a further one of a case, beside its modalities."""
     name = split_name(file, [])[0]
     return name[: max(name.rfind("_"), name.rfind("-"), 0)] in cases
