@@ -14,6 +14,7 @@ from monai_ext.report.cases import CORRECTED, NOISY, Shown
 UNSCORED = ("image", "truth", MAP, MARKS)
 """Columns without scores: no masks, or none of every voxel."""
 CAPTION = (
+    "Means over the cases above: labels over training cases, predictions over the others.\n"
     "HD95: 95th percentile of the distances from each point of one surface to the other surface, "
     "in both directions; the larger counts.\n"
     "A class that only one of mask and truth has: Dice 0, HD95 the diagonal of the image. "

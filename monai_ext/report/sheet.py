@@ -19,6 +19,8 @@ from monai_ext.errors import InputError
 from monai_ext.report.cases import Predict, Shown, Sources, cases_to_show, label_columns, show
 from monai_ext.report.scores import CAPTION, Scores, mean_dice, scores_of, table_of
 
+TABLE = Bbox.from_bounds(0, 0.3, 1, 0.7)
+"""Place of the table in the lowest part of the picture; the caption is below."""
 CLEARLY_THERE = 0.25
 """A class counts as shown in a slice with this share of the area that it has in its largest slice."""
 
@@ -81,8 +83,8 @@ def draw_sheet(out: Path, content: Mapping[str, Any], cases: Sequence[tuple[Show
     slices = slices_to_show([case for case, _ in cases])
     panels = [slice_of(case.volumes, z) for (case, _), z in zip(cases, slices, strict=True)]
     titles, rows = list(panels[0]), len(cases)
-    table_height = 0.55 + 0.2 * len(content["labels"])
-    figure = plt.figure(figsize=(2.2 * len(titles), 2.1 * rows + table_height + 1.4), layout="constrained")
+    table_height = 1.0 + 0.2 * len(content["labels"])
+    figure = plt.figure(figsize=(2.2 * len(titles), 2.1 * rows + table_height + 1.0), layout="constrained")
     grid = figure.add_gridspec(rows + 1, len(titles), height_ratios=[2.1] * rows + [table_height])
     side = max(side_around(columns["truth"] > 0) for columns in panels)
     for n, ((case, scores), columns) in enumerate(zip(cases, panels, strict=True)):
@@ -93,7 +95,6 @@ def draw_sheet(out: Path, content: Mapping[str, Any], cases: Sequence[tuple[Show
                 axis.set_title(title, fontsize=10)
     draw_table(figure.add_subplot(grid[rows, :]), content, cases)
     figure.suptitle(f"{content['name']}\nDice is that of the whole volume", fontsize=9)
-    figure.supxlabel(CAPTION, fontsize=7)
     draw_legend(figure, content["labels"], with_background=MARKS in titles, columns=len(titles))
     figure.savefig(out, dpi=110)
     plt.close(figure)
@@ -107,10 +108,11 @@ def draw_legend(figure: Figure, labels: Mapping[str, str], with_background: bool
 
 
 def draw_table(axis: Axes, content: Mapping[str, Any], cases: Sequence[tuple[Shown, Scores]]) -> None:
-    """Mean scores of every class over the cases of the sheet."""
+    """Mean scores of every class over the cases of the sheet, and below what they are."""
     heading, rows = table_of(cases, content["labels"], content["unit"])
     axis.axis("off")
-    table = axis.table(rows, colLabels=heading, cellLoc="center", edges="horizontal", bbox=Bbox.unit())
+    axis.text(0.5, 0, CAPTION, fontsize=7, ha="center", va="bottom", transform=axis.transAxes)
+    table = axis.table(rows, colLabels=heading, cellLoc="center", edges="horizontal", bbox=TABLE)
     table.auto_set_font_size(False)
     table.set_fontsize(7)
     for (row, _), cell in table.get_celld().items():

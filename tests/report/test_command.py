@@ -9,7 +9,7 @@ from monai_ext.__main__ import app
 
 @pytest.fixture
 def asked(tmp_path, monkeypatch):
-    """Runs the command on a bundle and a datalist that are only names; returns what was asked of the sheet."""
+    """Runs the command on a bundle and a datalist that are only names; returns what it asked of the sheet."""
     for file in ("bundle/models/model.pt", "data/datalist.json", "plain.pt"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()

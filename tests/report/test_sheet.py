@@ -229,7 +229,7 @@ def test_the_table_below_names_every_class_of_the_legend_once(make_datalist, she
 
 def test_the_caption_says_what_the_distance_is_made_of(make_datalist, sheet):
     figure, _ = sheet(make_datalist())
-    assert figure.get_supxlabel() == CAPTION
+    assert [text.get_text() for text in figure.axes[-1].texts] == [CAPTION]
 
 
 def test_a_noisy_a_corrected_and_the_true_label_stand_side_by_side(make_datalist, sheet, tmp_path):
