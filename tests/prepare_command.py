@@ -14,6 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from monai_ext.datalist.datalist import items
+from monai_ext.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -44,9 +45,9 @@ class PrepareCommand:
         """The one line with which the command fails, leaving nothing behind."""
         before = set(raw.parent.iterdir())
         result, _ = self.run(raw, *options)
-        assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+        assert result.exit_code == 1 and isinstance(result.exception, InputError)
         assert set(raw.parent.iterdir()) == before
-        (line,) = result.output.strip().splitlines()
+        (line,) = str(result.exception).splitlines()
         return line
 
     def as_script(self, folder):

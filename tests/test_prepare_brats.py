@@ -197,7 +197,5 @@ def test_files_that_macos_adds_are_left_out(raw):
 
 def test_it_runs_as_a_script_without_a_traceback(tmp_path):
     done = COMMAND.as_script(tmp_path)
-    assert done.returncode == 1 and done.stderr.startswith(
-        "error: Expected files CASE_{t1,t1ce,t2,flair,seg}"
-    )
+    assert done.returncode == 1 and done.stderr.startswith("Expected files CASE_{t1,t1ce,t2,flair,seg}")
     assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []

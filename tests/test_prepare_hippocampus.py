@@ -11,6 +11,7 @@ import pytest
 
 from monai_ext.datalist.checks import check_datalist
 from monai_ext.datalist.datalist import items, read_datalist
+from monai_ext.errors import InputError
 from monai_ext.preparation.subsets import nested_subset
 from monai_ext.transforms.label_noise import PRESETS, noisy_label
 from tests.prepare_command import PrepareCommand, summary_rows, voxels
@@ -131,7 +132,7 @@ def test_the_summary_shows_cases_and_iou(pristine, tmp_path):
 def test_an_output_that_exists_is_replaced_only_on_request(pristine, tmp_path):
     prepared(pristine, tmp_path / "out")
     result = run(pristine, tmp_path / "out")
-    assert result.exit_code == 1 and "choose another folder or pass --overwrite" in result.output
+    assert result.exit_code == 1 and "choose another folder or pass --overwrite" in str(result.exception)
     assert len(prepared(pristine, tmp_path / "out", "--split", "test", "--overwrite")["test"]) == 10
 
 
@@ -174,8 +175,9 @@ def rewrite(raw, change, affine=AFFINE):
 def test_bad_input_gets_one_message_and_no_output(raw, tmp_path, spoil, message):
     spoil(raw)
     result = run(raw, tmp_path / "out", "--split", "test")
-    (line,) = result.output.strip().splitlines()
-    assert result.exit_code == 1 and line.startswith("error: ") and re.search(message, line), line
+    (line,) = str(result.exception).splitlines()
+    assert result.exit_code == 1 and isinstance(result.exception, InputError)
+    assert re.search(message, line), line
     assert list(tmp_path.iterdir()) == [raw]
 
 
@@ -190,14 +192,15 @@ def test_bad_input_gets_one_message_and_no_output(raw, tmp_path, spoil, message)
 )
 def test_impossible_options_are_refused(pristine, tmp_path, options, message):
     result = run(pristine, tmp_path / "out", *options)
-    assert result.exit_code == 1 and message in result.output
+    assert result.exit_code == 1 and message in str(result.exception)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_raw_data_are_never_overwritten(raw):
     (raw.parent / "datalist.json").write_text("{}")
     result = run(raw, raw.parent, "--overwrite")
-    assert result.exit_code == 1 and "Expected --out apart from --raw" in result.output and raw.is_dir()
+    assert result.exit_code == 1 and "Expected --out apart from --raw" in str(result.exception)
+    assert raw.is_dir()
 
 
 def test_real_cases_can_be_prepared(data_root, tmp_path):

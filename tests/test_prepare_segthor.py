@@ -163,7 +163,7 @@ def test_an_output_that_exists_is_replaced_only_on_request(raw):
 
 def test_the_raw_data_are_never_overwritten(raw):
     result, _ = run(raw, "--overwrite", out=raw.parent)
-    assert result.exit_code == 1 and "Expected --out apart from --raw" in result.output
+    assert result.exit_code == 1 and "Expected --out apart from --raw" in str(result.exception)
     assert len(list(raw.rglob("GT.nii.gz"))) == 5
 
 
@@ -217,7 +217,7 @@ def rewrite(raw, name, change, shift=0.0):
         (lambda r: (r / "split.csv").unlink(), r"split\.csv or --split, got neither"),
         (
             lambda r: shutil.rmtree(r / "train"),
-            r"Expected folders Patient_NN with GT\.nii\.gz under .*raw, found none; check --raw",
+            r"Expected folders Patient_NN with GT\.nii\.gz under .*raw, found none but other images \(1\), such as test/Patient_41\.nii\.gz; check --raw",
         ),
     ],
 )
@@ -242,5 +242,5 @@ def test_impossible_options_are_refused(raw, options, message):
 
 def test_it_runs_as_a_script_without_a_traceback(tmp_path):
     done = COMMAND.as_script(tmp_path)
-    assert done.returncode == 1 and done.stderr.startswith("error: Expected folders Patient_NN")
+    assert done.returncode == 1 and done.stderr.startswith("Expected folders Patient_NN")
     assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []

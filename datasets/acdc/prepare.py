@@ -3,7 +3,6 @@
 python datasets/acdc/prepare.py --raw DIR --out DIR --full 3 --seed 0
 """
 
-import logging
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -12,13 +11,26 @@ import typer
 from numpy.typing import NDArray
 
 from monai_ext.datalist.datalist import dataset_name, write_datalist
-from monai_ext.images.files import read_volume
+from monai_ext.errors import InputError
 from monai_ext.keys import UNLABELED, Supervision
 from monai_ext.preparation import cases as prep
 from monai_ext.preparation import command
+from monai_ext.preparation.folders import DATALIST, image_file, patient_folders
 from monai_ext.preparation.noise_options import NoiseOptions, noise_options, noise_report
+from monai_ext.preparation.options import (
+    Full,
+    Noise,
+    NoiseK,
+    NoiseShare,
+    NoiseUnder,
+    Out,
+    Overwrite,
+    Seed,
+    SpacingUnknown,
+    Split,
+)
 from monai_ext.preparation.splits import assign_patients
-from monai_ext.transforms.label_noise import PRESETS, noisy_label
+from monai_ext.transforms.label_noise import noisy_label
 from monai_ext.transforms.weak_labels import scribble_label, weak_label
 
 CLASSES = range(4)  # background, right ventricle, myocardium, left ventricle cavity
@@ -66,19 +78,21 @@ class Frame(NamedTuple):
 
     def file(self, suffix: str = "") -> Path:
         """The image, or the file of it that ends on ``_gt`` or ``_scribble``."""
-        return prep.nifti_file(self.stem.with_name(f"{self.stem.name}{suffix}"))
+        return image_file(self.stem.with_name(f"{self.stem.name}{suffix}"))
 
 
 def frame_names(folder: Path) -> list[str]:
     """Names of the end-diastolic and the end-systolic frame, as Info.cfg numbers them."""
     path = folder / "Info.cfg"
     try:
-        pairs = (line.split(":", 1) for line in path.read_text(encoding="utf-8").splitlines() if ":" in line)
+        pairs = (
+            line.split(":", 1) for line in path.read_text(encoding="utf-8-sig").splitlines() if ":" in line
+        )
         info = {key.strip(): value.strip() for key, value in pairs}
         return [f"{folder.name}_frame{number:02d}" for number in sorted({int(info["ED"]), int(info["ES"])})]
     except (OSError, KeyError, ValueError) as error:
         reason = {KeyError: f"no {error}", FileNotFoundError: "no file"}.get(type(error), str(error))
-        raise ValueError(
+        raise InputError(
             f"{path}: Expected ED: NUMBER and ES: NUMBER, got {reason}; restore the file."
         ) from error
 
@@ -87,7 +101,7 @@ def find_frames(
     raw: Path, split: str | None, full: str, seed: int, scribbles: bool, noise: NoiseOptions
 ) -> list[Frame]:
     """Every frame to prepare; that their files are there shows now."""
-    folders = prep.patient_folders(raw, "patient", "patientNNN with Info.cfg")
+    folders = patient_folders(raw, "patient", "patientNNN with Info.cfg")
     patients = assign_patients(folders, raw, split, full, seed, Supervision.PARTIAL, noise)
     frames = [
         Frame(patient, folders[patient.name] / case)
@@ -106,7 +120,7 @@ def prepare_frame(
 ) -> tuple[dict[str, Any], prep.Prepared]:
     """Write image, label and, of a frame that is not fully labeled, reference."""
     case, partial = frame.stem.name, frame.patient.kind is Supervision.PARTIAL
-    image = read_volume(frame.file())
+    image = prep.read_image(frame.file())
     full_label = prep.read_label(frame.file("_gt"), image, CLASSES)
     truth = label = task.relabel(full_label)
     classes = [k for k in task.labels if k > 0]
@@ -142,15 +156,15 @@ def prepare(
     options = ", ".join(f"{key} {value}" for key, value in weak._asdict().items())
     made = command.describe(f"ACDC, task {task}", seed, patients, options, noise, report)
     unit = command.measured_unit(prepared, spacing_unknown, "ACDC")
-    write_datalist(out / prep.DATALIST, name=name, labels=labels, unit=unit, description=made, **items)
+    write_datalist(out / DATALIST, name=name, labels=labels, unit=unit, description=made, **items)
     return prepared, report
 
 
 def main(
     raw: Annotated[Path, typer.Option(help="The challenge's data: folders patientNNN at any depth.")],
-    out: Annotated[Path, typer.Option(help="Folder to make.")],
-    full: Annotated[str, typer.Option(help="Training patients with full masks: a number or all.")] = "3",
-    seed: Annotated[int, typer.Option(min=0, help="Of these patients, the split and the weak labels.")] = 0,
+    out: Out,
+    full: Full = "3",
+    seed: Seed = 0,
     task: Annotated[
         Literal["lv", "heart"], typer.Option(help="Cavity only, or RV, myocardium, cavity.")
     ] = "lv",
@@ -171,17 +185,13 @@ def main(
         int | None,
         typer.Option(min=1, help="Marked voxels of a class and slice, at most (not for scribbles)."),
     ] = Weak().max_core_voxels,
-    noise: Annotated[
-        list[str] | None, typer.Option(help=f"Noisy labels instead of weak ones: {', '.join(PRESETS)}.")
-    ] = None,
-    noise_k: Annotated[tuple[int, int] | None, typer.Option(help="Its strength, LO HI.")] = None,
-    noise_under: Annotated[float | None, typer.Option(help="Share of eroded slices.")] = None,
-    noise_share: Annotated[float, typer.Option(help="Share of these patients that get noise.")] = 1.0,
-    split: Annotated[
-        str | None, typer.Option(help="CSV file, test, or shares such as 70/10/20; else split.csv in RAW.")
-    ] = None,
-    spacing_unknown: Annotated[bool, typer.Option("--spacing-unknown", help="Measure in voxels.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was prepared before.")] = False,
+    noise: Noise = None,
+    noise_k: NoiseK = None,
+    noise_under: NoiseUnder = None,
+    noise_share: NoiseShare = 1.0,
+    split: Split = None,
+    spacing_unknown: SpacingUnknown = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Prepare ACDC: a few full masks, weak or noisy labels for the other patients, and a datalist."""
     options = Weak(weak, background, ring_spots, ring, max_core_voxels)
@@ -194,7 +204,4 @@ def main(
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    app = typer.Typer(add_completion=False)
-    app.command()(main)
-    app()
+    command.run(main)

@@ -3,7 +3,6 @@
 python datasets/brats/prepare.py --raw DIR --out DIR --split 70/10/20 --seed 0
 """
 
-import logging
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,11 +12,13 @@ import typer
 from numpy.typing import NDArray
 
 from monai_ext.datalist.datalist import dataset_name
-from monai_ext.images.files import Volume
+from monai_ext.errors import InputError
+from monai_ext.images.grids import Volume
 from monai_ext.images.modalities import BRATS_2023
 from monai_ext.keys import Supervision
 from monai_ext.preparation import cases as prep
 from monai_ext.preparation import command
+from monai_ext.preparation.options import Full, Out, Overwrite, Seed, SpacingUnknown, Split, Tags
 from monai_ext.preparation.scan_files import MASK, find_files, list_cases
 from monai_ext.preparation.splits import assign_patients
 from monai_ext.preparation.tags import prepare_with_tags, tag_options
@@ -50,7 +51,7 @@ class RegionReader:
             if (mask == value).any():
                 self.enhancing.setdefault(value, path)
         if len(self.enhancing) > 1:
-            raise ValueError(
+            raise InputError(
                 f"Expected 3 or 4 for the enhancing tumor, got 3 in {self.enhancing[3]} and 4 in "
                 f"{self.enhancing[4]}; 4 may be a resection cavity: prepare scans before surgery alone."
             )
@@ -64,7 +65,7 @@ def patient_of(case: str) -> str:
 
 def main(
     raw: Annotated[Path, typer.Option(help=f"Files {TREE} at any depth.")],
-    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    out: Out,
     modalities: Annotated[
         str | None,
         typer.Option(help=f"Some of {','.join(MODALITIES)} in the order of the channels; else all."),
@@ -72,16 +73,12 @@ def main(
     region: Annotated[
         Literal["whole", "core", "enhancing"], typer.Option(help="All of the tumor, or a part of it.")
     ] = "whole",
-    full: Annotated[str, typer.Option(help="Training patients with full masks: a number or all.")] = "0",
-    tags: Annotated[
-        Path | None, typer.Option(help="CSV case,slice,tag, for training cases without mask.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the patients with full masks and the split.")] = 0,
-    split: Annotated[
-        str | None, typer.Option(help="CSV file, test, or shares such as 70/10/20; else split.csv in RAW.")
-    ] = None,
-    spacing_unknown: Annotated[bool, typer.Option("--spacing-unknown", help="Measure in voxels.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was prepared before.")] = False,
+    full: Full = "0",
+    tags: Tags = None,
+    seed: Seed = 0,
+    split: Split = None,
+    spacing_unknown: SpacingUnknown = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Prepare BraTS: tags of slices, a few full masks, and a datalist."""
     title = f"BraTS, {REGIONS[region][0]}"
@@ -104,7 +101,4 @@ def main(
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    app = typer.Typer(add_completion=False)
-    app.command()(main)
-    app()
+    command.run(main)

@@ -4,20 +4,22 @@ python datasets/hippocampus/prepare.py --raw DIR --out DIR --full 0 --noise symm
 """
 
 import json
-import logging
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from monai_ext.datalist.datalist import dataset_name, write_datalist
-from monai_ext.images.files import read_volume
+from monai_ext.errors import InputError
+from monai_ext.images.search import stem
 from monai_ext.keys import IMAGE, LABEL, Supervision
 from monai_ext.preparation import cases as prep
 from monai_ext.preparation import command
+from monai_ext.preparation.folders import DATALIST
 from monai_ext.preparation.noise_options import NoiseOptions, noise_options, noise_report
+from monai_ext.preparation.options import Full, Noise, NoiseK, NoiseShare, NoiseUnder, Out, Overwrite, Seed
 from monai_ext.preparation.splits import assign_patients
-from monai_ext.transforms.label_noise import PRESETS, noisy_label
+from monai_ext.transforms.label_noise import noisy_label
 
 LABELS = {0: "background", 1: "anterior hippocampus", 2: "posterior hippocampus"}
 INDEX = "dataset.json"
@@ -28,28 +30,28 @@ def find_files(raw: Path) -> dict[str, tuple[Path, Path]]:
     """Image and mask of every case that the Decathlon's own index lists with a mask, by name."""
     path = raw / INDEX
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = json.loads(path.read_text(encoding="utf-8-sig"))
         name = index.get("name")
         pairs = [(raw / entry[IMAGE], raw / entry[LABEL]) for entry in index["training"]]
     except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         reason = "no file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
-        raise ValueError(
+        raise InputError(
             f'{path}: Expected JSON with a list "training" of image and label, got {reason}; '
             "check --raw or restore the file."
         ) from error
     if name != "Hippocampus" or not pairs:
-        raise ValueError(f"{path}: Expected cases of Hippocampus, got {len(pairs)} of {name}; check --raw.")
+        raise InputError(f"{path}: Expected cases of Hippocampus, got {len(pairs)} of {name}; check --raw.")
     for file in (file for pair in pairs for file in pair):
         if not file.is_file():
-            raise ValueError(f"{file}: Expected this file, found none; restore it or take it out of {path}.")
-    return {image.name.removesuffix(".gz").removesuffix(".nii"): (image, mask) for image, mask in pairs}
+            raise InputError(f"{file}: Expected this file, found none; restore it or take it out of {path}.")
+    return {stem(image): (image, mask) for image, mask in pairs}
 
 
 def prepare_case(
     patient: prep.Patient, files: tuple[Path, Path], out: Path, noise: NoiseOptions, seed: int
 ) -> tuple[dict[str, Any], prep.Prepared]:
     """Write image, label and, of a case that is not fully labeled, reference; a patient has one case."""
-    image = read_volume(files[0])
+    image = prep.read_image(files[0])
     truth = prep.read_label(files[1], image, LABELS)
     label = None if patient.kind is Supervision.NONE else truth
     if patient.corrupted:
@@ -72,25 +74,23 @@ def prepare(
     corrupted = [patient.name for patient in patients if patient.corrupted]
     report = noise_report(items["training"], out, LABELS, corrupted)
     made = command.describe("MSD Task04 Hippocampus", seed, patients, noise=noise, report=report)
-    write_datalist(out / prep.DATALIST, name=name, labels=LABELS, description=made, **items)
+    write_datalist(out / DATALIST, name=name, labels=LABELS, description=made, **items)
     return prepared, report
 
 
 def main(
     raw: Annotated[Path, typer.Option(help="Task04_Hippocampus: dataset.json, imagesTr/, labelsTr/.")],
-    out: Annotated[Path, typer.Option(help="Folder to make.")],
-    full: Annotated[str, typer.Option(help="Training patients with full masks: a number or all.")] = "3",
-    seed: Annotated[int, typer.Option(min=0, help="Of these patients, the split and the noise.")] = 0,
-    noise: Annotated[
-        list[str] | None, typer.Option(help=f"Noisy labels for the others: {', '.join(PRESETS)}.")
-    ] = None,
-    noise_k: Annotated[tuple[int, int] | None, typer.Option(help="Its strength, LO HI.")] = None,
-    noise_under: Annotated[float | None, typer.Option(help="Share of eroded slices.")] = None,
-    noise_share: Annotated[float, typer.Option(help="Share of these patients that get noise.")] = 1.0,
+    out: Out,
+    full: Full = "3",
+    seed: Seed = 0,
+    noise: Noise = None,
+    noise_k: NoiseK = None,
+    noise_under: NoiseUnder = None,
+    noise_share: NoiseShare = 1.0,
     split: Annotated[
         str | None, typer.Option(help=f"CSV file, test, or shares; else split.csv in RAW, else {SHARES}.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was prepared before.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Prepare MSD Hippocampus: a few full masks, noisy or no labels for the others, and a datalist."""
     with command.command_output(raw, out, overwrite) as staged:
@@ -106,7 +106,4 @@ def main(
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    app = typer.Typer(add_completion=False)
-    app.command()(main)
-    app()
+    command.run(main)

@@ -4,7 +4,6 @@ python datasets/lgg/prepare.py --raw DIR --out DIR
 """
 
 import csv
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +12,11 @@ import typer
 from numpy.typing import NDArray
 
 from monai_ext.datalist.datalist import dataset_name
-from monai_ext.images.files import Volume
+from monai_ext.images.grids import Volume
 from monai_ext.keys import Supervision
 from monai_ext.preparation import cases as prep
 from monai_ext.preparation import command
+from monai_ext.preparation.options import Full, Out, Overwrite, Seed, SpacingUnknown, Split, Tags
 from monai_ext.preparation.scan_files import MASK, find_files, list_cases
 from monai_ext.preparation.splits import assign_patients
 from monai_ext.preparation.tags import prepare_with_tags, tag_options
@@ -46,21 +46,17 @@ def flair_copies(raw: Path, modalities: list[str]) -> list[str]:
 
 def main(
     raw: Annotated[Path, typer.Option(help="Files CASE_{t1,flair,t1ce,seg}.nii.gz at any depth.")],
-    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    out: Out,
     modalities: Annotated[
         str | None,
         typer.Option(help=f"Some of {','.join(MODALITIES)} in the order of the channels; else all."),
     ] = None,
-    full: Annotated[str, typer.Option(help="Training patients with full masks: a number or all.")] = "0",
-    tags: Annotated[
-        Path | None, typer.Option(help="CSV case,slice,tag, for training cases without mask.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the patients with full masks and the split.")] = 0,
-    split: Annotated[
-        str | None, typer.Option(help="CSV file, test, or shares such as 70/10/20; else split.csv in RAW.")
-    ] = None,
-    spacing_unknown: Annotated[bool, typer.Option("--spacing-unknown", help="Measure in voxels.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was prepared before.")] = False,
+    full: Full = "0",
+    tags: Tags = None,
+    seed: Seed = 0,
+    split: Split = None,
+    spacing_unknown: SpacingUnknown = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Prepare brain MR of lower-grade glioma: tags of slices, a few full masks, and a datalist."""
     with command.command_output(raw, out, overwrite) as staged:
@@ -84,7 +80,4 @@ def main(
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    app = typer.Typer(add_completion=False)
-    app.command()(main)
-    app()
+    command.run(main)

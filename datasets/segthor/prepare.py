@@ -10,13 +10,25 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from monai_ext.datalist.datalist import dataset_name, write_datalist
-from monai_ext.images.files import Volume, read_volume
+from monai_ext.images.grids import Volume
 from monai_ext.keys import Supervision
 from monai_ext.preparation import cases as prep
 from monai_ext.preparation import command
+from monai_ext.preparation.folders import DATALIST, image_file, patient_folders
 from monai_ext.preparation.noise_options import NoiseOptions, noise_options, noise_report
+from monai_ext.preparation.options import (
+    Full,
+    Noise,
+    NoiseK,
+    NoiseShare,
+    NoiseUnder,
+    Out,
+    Overwrite,
+    Seed,
+    Split,
+)
 from monai_ext.preparation.splits import assign_patients
-from monai_ext.transforms.label_noise import PRESETS, noisy_label
+from monai_ext.transforms.label_noise import noisy_label
 
 logger = logging.getLogger("segthor")
 
@@ -34,11 +46,10 @@ class Scan(NamedTuple):
 
 def find_scans(raw: Path, split: str | None, full: str, seed: int, noise: NoiseOptions) -> list[Scan]:
     """Every scan to prepare, which has a folder; that the files are there shows now."""
-    folders = prep.patient_folders(raw, "Patient_", "Patient_NN with GT.nii.gz")
+    folders = patient_folders(raw, "Patient_", "Patient_NN with GT.nii.gz")
     patients = assign_patients(folders, raw, split, full, seed, Supervision.NONE, noise)
     return [
-        Scan(p, prep.nifti_file(folders[p.name] / p.name), prep.nifti_file(folders[p.name] / "GT"))
-        for p in patients
+        Scan(p, image_file(folders[p.name] / p.name), image_file(folders[p.name] / "GT")) for p in patients
     ]
 
 
@@ -59,7 +70,7 @@ def prepare_scan(
 ) -> tuple[dict[str, Any], prep.Prepared]:
     """Write image, label and, of a patient that is not fully labeled, reference."""
     patient = scan.patient
-    image = read_volume(scan.image)
+    image = prep.read_image(scan.image)
     warn_without_air(image)
     truth = prep.read_label(scan.mask, image, LABELS)
     label = None if patient.kind is Supervision.NONE else truth
@@ -77,25 +88,21 @@ def prepare(
     corrupted = [patient.name for patient in patients if patient.corrupted]
     report = noise_report(items["training"], out, LABELS, corrupted)
     made = command.describe("SegTHOR", seed, patients, noise=noise, report=report)
-    write_datalist(out / prep.DATALIST, name=name, labels=LABELS, description=made, **items)
+    write_datalist(out / DATALIST, name=name, labels=LABELS, description=made, **items)
     return prepared, report
 
 
 def main(
     raw: Annotated[Path, typer.Option(help="The challenge's data: folders Patient_NN at any depth.")],
-    out: Annotated[Path, typer.Option(help="Folder to make.")],
-    full: Annotated[str, typer.Option(help="Training patients with full masks: a number or all.")] = "3",
-    seed: Annotated[int, typer.Option(min=0, help="Of these patients, the split and the noise.")] = 0,
-    noise: Annotated[
-        list[str] | None, typer.Option(help=f"Noisy labels for the others: {', '.join(PRESETS)}.")
-    ] = None,
-    noise_k: Annotated[tuple[int, int] | None, typer.Option(help="Its strength, LO HI.")] = None,
-    noise_under: Annotated[float | None, typer.Option(help="Share of eroded slices.")] = None,
-    noise_share: Annotated[float, typer.Option(help="Share of these patients that get noise.")] = 1.0,
-    split: Annotated[
-        str | None, typer.Option(help="CSV file, test, or shares such as 70/10/20; else split.csv in RAW.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was prepared before.")] = False,
+    out: Out,
+    full: Full = "3",
+    seed: Seed = 0,
+    noise: Noise = None,
+    noise_k: NoiseK = None,
+    noise_under: NoiseUnder = None,
+    noise_share: NoiseShare = 1.0,
+    split: Split = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Prepare SegTHOR: a few full masks, noisy or no labels for the others, and a datalist."""
     with command.command_output(raw, out, overwrite) as staged:
@@ -106,7 +113,4 @@ def main(
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    app = typer.Typer(add_completion=False)
-    app.command()(main)
-    app()
+    command.run(main)

@@ -1,11 +1,11 @@
 """Items of a datalist as the checks see them, and the problems that show in names, kinds and numbers."""
 
-import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
+from monai_ext.datalist.format_items import key_problems, kind_problem
 from monai_ext.keys import (
     CASE,
     IMAGE,
@@ -19,7 +19,6 @@ from monai_ext.keys import (
 )
 
 _NEED_A_LABEL = (Supervision.FULL, Supervision.PARTIAL, Supervision.NOISY)
-_KINDS = [kind.value for kind in Supervision]
 
 Problem = tuple[int, str]
 """Position of the entry among all of them, and the message."""
@@ -40,6 +39,8 @@ class Entry(NamedTuple):
     """SHA-256 that the bytes of the label should have, in lower case."""
     tags: Any
     """As the item says, of whatever form; None without."""
+    case: str
+    """Empty if the item says nothing."""
 
 
 def parse_entries(
@@ -63,6 +64,7 @@ def parse_entries(
             )
             continue
         name += f" ({item[CASE]})" if item.get(CASE) else ""
+        problems += [(order, f"{name}: {message}") for message in key_problems(item)]
         images = item.get(IMAGE)
         images = [images] if isinstance(images, (str, Path)) else images
         paths = [item.get(LABEL), item.get(REFERENCE)]
@@ -82,9 +84,9 @@ def parse_entries(
         problems += [(order, f"{name}: {message}") for message in messages]
         digest, messages = _digest(item.get(LABEL_SHA256))
         problems += [(order, f"{name}: {message}") for message in messages]
-        patient = str(item.get(PATIENT) or "")
+        patient, case = (str(item.get(key) or "") for key in (PATIENT, CASE))
         files = tuple(map(Path, images)), label, reference
-        entries.append(Entry(order, section, name, *files, kind, patient, digest, item.get(TAGS)))
+        entries.append(Entry(order, section, name, *files, kind, patient, digest, item.get(TAGS), case))
     return entries, problems
 
 
@@ -111,10 +113,9 @@ def _kind(
     section: str, word: Any, label: Path | None, scoring: Collection[Supervision]
 ) -> tuple[Supervision | None, list[str]]:
     """The kind of supervision, and whether it fits the section and the label."""
-    try:
-        kind = Supervision(word)
-    except ValueError:
-        return None, [f"Expected supervision to be one of {', '.join(_KINDS)}, got {word!r}; correct it."]
+    if problem := kind_problem(word):
+        return None, [problem]
+    kind = Supervision(word)
     messages = []
     if label is None and kind in _NEED_A_LABEL:
         messages.append(
@@ -128,23 +129,3 @@ def _kind(
             "give the full mask or move the item to training."
         )
     return kind, messages
-
-
-def overlap_problems(entries: list[Entry]) -> list[Problem]:
-    """Patients, and image files, that lie in two sections; each is reported once for each further section."""
-    problems = []
-    seen: dict[tuple[str, str], dict[str, Entry]] = {}
-    for entry in entries:
-        keys = [("image", os.path.realpath(image)) for image in entry.images]
-        for what, value in [("patient", entry.patient)] * bool(entry.patient) + keys:
-            homes = seen.setdefault((what, value), {})
-            if homes and entry.section not in homes:
-                first = next(iter(homes.values()))
-                message = (
-                    f"{entry.name}: Expected {what} {value} in one section only, got it in "
-                    f"{entry.section} and in {first.section} ({first.name}); "
-                    "move all of its items to one section."
-                )
-                problems.append((entry.order, message))
-            homes.setdefault(entry.section, entry)
-    return problems

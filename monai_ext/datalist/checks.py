@@ -1,6 +1,7 @@
 """Everything that can be wrong with a datalist and its files, found before any training time is spent."""
 
 import json
+import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,17 +12,22 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from monai_ext.datalist.check_entries import Entry, is_sha256, overlap_problems, parse_entries
+from monai_ext.datalist.check_entries import Entry, Problem, is_sha256, parse_entries
 from monai_ext.datalist.check_files import Found, check_files
-from monai_ext.datalist.datalist import SECTIONS, file_sha256, items, read_datalist
-from monai_ext.datalist.tags import constant_tags, tag_problems
+from monai_ext.datalist.check_overlaps import case_problems, overlap_problems, repeated_images
+from monai_ext.datalist.check_training import orientation_notes, training_problems
+from monai_ext.datalist.datalist import SECTIONS, file_sha256, items, read_datalist, read_json
+from monai_ext.datalist.tags import tag_problems
+from monai_ext.errors import InputError
 from monai_ext.keys import LABEL, LABEL_SHA256, MODALITIES, REFERENCE, SUPERVISION, Supervision
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = 20
 _THREADS = 2
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """The datalist or its files cannot be trained on; the message has one line for each problem."""
 
 
@@ -80,7 +86,7 @@ def accept_label_changes(path: str | Path, sections: Collection[str] | None = No
         read_datalist(path)
     except (OSError, ValueError) as error:
         return [_reason(path, error)], 0
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     listed = [item for section in sections or SECTIONS for item in content.get(section, [])]
     changed = sum(_renew_digest(item, path.parent) for item in listed)
     if not changed:
@@ -101,7 +107,7 @@ def check_items(
     labels: Collection[int],
     references: bool = False,
     need_labels: bool = False,
-    modalities: Sequence[str] = (),
+    modalities: Sequence[str] | None = None,
     scoring_kinds: Collection[str] = ("full",),
 ) -> list[str]:
     """Find all problems of lists of items and of every file that they name; each file is read once.
@@ -114,29 +120,28 @@ def check_items(
         labels: the legal class indices, background 0 included.
         references: whether to open the full masks of cases with weaker labels and compare.
         need_labels: whether a training list of nothing but unlabeled images is a problem.
-        modalities: names of the channels that every case must have, in their order; empty if not said.
+        modalities: names of the channels that every case must have, in their order; empty: one channel
+            without a name; None: not said.
         scoring_kinds: kinds of supervision that the section "validation" may hold.
 
     Returns:
         One message for each problem, in the order of the items; empty if there is none.
     """
     entries, problems = parse_entries(sections, scoring_kinds)
-    problems += overlap_problems(entries) + tag_problems(entries, labels)
+    problems += case_problems(entries) + overlap_problems(entries) + tag_problems(entries, labels)
     groups: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
         groups.setdefault(tuple(map(os.path.realpath, entry.images)), []).append(entry)
     legal = {int(value) for value in labels}
     check = partial(check_files, legal=legal, references=references, modalities=modalities)
-    classes: dict[int, set[int]] = {}
-    for found in _in_threads(check, list(groups.values())):
-        problems += found.problems
-        classes.update(found.classes)
+    found = list(_in_threads(check, list(groups.values())))
+    problems += [problem for case in found for problem in case.problems]
+    problems += _problems_of_repetition(entries, list(groups.values()), found)
     messages = [message for _, message in sorted(problems, key=lambda problem: problem[0])]
     if "training" in sections:
         training = [entry for entry in entries if entry.section == "training"]
-        empty = not sections["training"]
-        messages += _training_problems(training, empty, classes, labels, need_labels)
-        messages += constant_tags(training, labels)
+        classes = {order: values for case in found for order, values in case.classes.items()}
+        messages += training_problems(training, not sections["training"], classes, labels, need_labels)
     return messages
 
 
@@ -146,7 +151,7 @@ def require_valid(
     references: bool = False,
     sections: Collection[str] | None = None,
     need_labels: bool = True,
-    modalities: Sequence[str] = (),
+    modalities: Sequence[str] | None = None,
     scoring_kinds: Collection[str] = ("full",),
 ) -> None:
     """Stop now, with every reason, instead of in the middle of a training.
@@ -162,18 +167,32 @@ def require_valid(
 
     Raises:
         DataError: if there is a problem; its message holds the first 20.
-        ValueError: if items come without labels.
+        InputError: if items come without labels.
     """
     if isinstance(path_or_items, (str, Path)):
         found = check_datalist(path_or_items, references, sections, need_labels)
     elif labels is None:
-        raise ValueError("Expected labels with a mapping of items, got None; pass the legal class indices.")
+        raise InputError("Expected labels with a mapping of items, got None; pass the legal class indices.")
     else:
         chosen = {s: v for s, v in path_or_items.items() if sections is None or s in sections}
         found = check_items(chosen, labels, references, need_labels, modalities, scoring_kinds)
     if found:
         more = [f"... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
         raise DataError("\n".join(found[:_SHOWN] + more))
+
+
+def _problems_of_repetition(
+    entries: Sequence[Entry], groups: Sequence[Sequence[Entry]], found: Sequence[Found]
+) -> list[Problem]:
+    """Images that are there twice; what is worth knowing and no problem is logged."""
+    pairs = list(zip(groups, found, strict=True))
+    images = {entry.order: case.images for group, case in pairs for entry in group if case.images}
+    labels = {order: digest for case in found for order, digest in case.labels.items()}
+    problems, notes = repeated_images(entries, images, labels)
+    turned = [(case.orientation, entry) for group, case in pairs if case.orientation for entry in group]
+    for note in [*notes, *orientation_notes(turned)]:
+        logger.warning(note)
+    return problems
 
 
 def _reason(path: str | Path, error: Exception) -> str:
@@ -203,34 +222,3 @@ def _in_threads(check: Callable[[list[Entry]], Found], groups: list[list[Entry]]
             transient=True,
             disable=not console.is_terminal,
         )
-
-
-def _training_problems(
-    training: list[Entry],
-    empty: bool,
-    classes: Mapping[int, set[int]],
-    labels: Collection[int],
-    need_labels: bool,
-) -> list[str]:
-    """A training list from which nothing can be learned."""
-    if empty:
-        return [
-            "training: Expected at least one item, got an empty list; add items or check only other sections."
-        ]
-    if training and all(entry.kind is Supervision.NONE for entry in training):
-        got = f"training: Expected an item with a label, got {len(training)} of supervision"
-        return [f'{got} "none"; add labeled cases.'] * need_labels
-    read = [entry for entry in training if entry.order in classes]
-    found = [classes[entry.order] for entry in read]
-    if found and not any(found):
-        return [
-            f"training: Expected a labeled voxel, got {len(found)} label maps without one, "
-            f"e.g. of {read[0].name}; check how the labels were made."
-        ]
-    if found and not set.union(*found) - {0}:
-        wanted = ", ".join(str(value) for value in sorted(map(int, labels)) if value)
-        return [
-            f"training: Expected a voxel of the foreground (label {wanted}), got {len(found)} label maps of "
-            f"nothing but background, e.g. of {read[0].name}; check how the labels were made."
-        ]
-    return []

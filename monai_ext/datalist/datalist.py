@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_ext.datalist.format import SECTIONS, normalized
+from monai_ext.errors import InputError
 from monai_ext.keys import IMAGE, LABEL, LABEL_SHA256, MODALITIES, REFERENCE, Supervision
 
 _PATHS = (IMAGE, LABEL, REFERENCE)
@@ -71,7 +72,7 @@ def write_datalist(
         ``path``.
 
     Raises:
-        ValueError: an argument is what :func:`read_datalist` would refuse; nothing is written.
+        InputError: an argument is what :func:`read_datalist` would refuse; nothing is written.
     """
     path = Path(path)
     sections = {"training": training, "validation": validation, "test": test}
@@ -108,8 +109,9 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
 
     Defaults: ``name`` the folder, ``description`` empty, ``unit`` mm, ``modalities`` and absent lists
     empty; in an item ``supervision`` full (the dense masks of MONAI Label), ``case`` the image's file name,
-    ``patient`` the case. A plain string among the items is an image without annotation, as in the
-    Decathlon's test lists.
+    with its folders where file names repeat, ``patient`` the case. A plain string among the items is an image
+    without annotation, as in the Decathlon's test lists, whose ``modality`` becomes ``modalities`` if it
+    names several.
 
     Args:
         path: the JSON file.
@@ -118,19 +120,39 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
         The file's content, paths still relative to its folder, ``labels`` in the order of the classes.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no datalist; the message names file and entry.
+        InputError: there is no such file, or it is no datalist; the message names file and entry.
     """
     path = Path(path)
+    return normalized(read_json(path), path)
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; a byte order mark at its start, as Windows writes it, is no part of that.
+
+    Raises:
+        InputError: there is no such file, it is not JSON in UTF-8, or an object has a key twice.
+    """
     if not path.is_file():
-        raise FileNotFoundError(
+        raise InputError(
             f"Expected a datalist at {path}, found none; make it with a prepare.py under datasets/."
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # json.JSONDecodeError and UnicodeDecodeError
-        raise ValueError(f"{path}: Expected JSON, got an error: {error}; correct the file.") from error
-    return normalized(content, path)
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_object)
+    except OSError as error:
+        raise InputError(f"{path}: Expected a file that can be read, got {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: Expected JSON in UTF-8, got another encoding; save the file as UTF-8."
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path}: Expected JSON, got an error: {error}; correct the file.") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise ValueError(f'the key "{twice}" stands twice in one object')
+    return dict(pairs)
 
 
 def items(path: str | Path, *sections: str, first_available: bool = False) -> list[dict[str, Any]]:
@@ -149,12 +171,11 @@ def items(path: str | Path, *sections: str, first_available: bool = False) -> li
         there are some, and any further keys of the file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no datalist, a section is unknown, or ``first_available`` finds none but
-            empty lists.
+        InputError: there is no such file, or it is no datalist, a section is unknown, or ``first_available``
+            finds none but empty lists.
     """
     if not sections or not set(sections) <= set(SECTIONS):
-        raise ValueError(
+        raise InputError(
             f"Expected sections among {', '.join(SECTIONS)}, got {', '.join(sections) or 'none'}."
         )
     content, folder = read_datalist(path), Path(path).absolute().parent
@@ -162,7 +183,7 @@ def items(path: str | Path, *sections: str, first_available: bool = False) -> li
     if first_available:
         found = [section for section in found if section][:1]
         if not found:
-            raise ValueError(f"{path}: Expected cases under {' or '.join(sections)}, found none; add some.")
+            raise InputError(f"{path}: Expected cases under {' or '.join(sections)}, found none; add some.")
     return [_with_absolute_paths(item, folder) for section in found for item in section]
 
 

@@ -3,22 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from monai_ext.keys import (
-    CASE,
-    IMAGE,
-    LABEL,
-    MODALITIES,
-    PATIENT,
-    REFERENCE,
-    SUPERVISION,
-    TAGS,
-    Supervision,
-)
+from monai_ext.datalist.format_items import normalized_item
+from monai_ext.datalist.names import distinct_names, misspelled
+from monai_ext.errors import InputError
+from monai_ext.keys import CASE, IMAGE, MODALITIES, PATIENT
 
 SECTIONS = ("training", "validation", "test")
 UNITS = ("mm", "voxel")
+DECATHLON_MODALITY = "modality"
+"""What the Medical Segmentation Decathlon calls the channels: names by number."""
 
-_MASKED = {Supervision.FULL, Supervision.PARTIAL, Supervision.NOISY}
+_KEYS = ("name", "description", "labels", "unit", MODALITIES, *SECTIONS)
+_NNUNET = ("channel_names", "file_ending")
 
 
 def normalized(content: Any, path: Path) -> dict[str, Any]:
@@ -29,81 +25,71 @@ def normalized(content: Any, path: Path) -> dict[str, Any]:
         path: the file, for messages; its folder is the default name.
 
     Raises:
-        ValueError: the content is no datalist; the message names file and entry.
+        InputError: the content is no datalist; the message names file and entry.
     """
+    _stop_if_no_datalist(content, path)
+    labels = content["labels"]
+    found = {"name": path.absolute().parent.name, "description": "", "unit": "mm", **content}
+    found["labels"] = {str(k): labels[str(k)] for k in range(len(labels))}
+    found[MODALITIES] = _modalities(content, path)
+    for section in SECTIONS:
+        entries = content.get(section, [])
+        if not isinstance(entries, list):
+            raise InputError(
+                f'{path}: Expected "{section}" to be a list, got {entries!r}; put the items in brackets.'
+            )
+        places = [f"{path}: {section}[{i}]" for i in range(len(entries))]
+        found[section] = [
+            normalized_item(entry, where, path.parent) for entry, where in zip(entries, places, strict=True)
+        ]
+    _fill_in_names([item for section in SECTIONS for item in found[section]])
+    return found
+
+
+def _stop_if_no_datalist(content: Any, path: Path) -> None:
     if not isinstance(content, dict) or not any(section in content for section in SECTIONS):
-        raise ValueError(
-            f"{path}: Expected a JSON object with one of the lists {', '.join(SECTIONS)}, got none; add one."
+        got = "none; add one"
+        if isinstance(content, dict) and any(key in content for key in _NNUNET):
+            got = "a dataset.json of nnU-Net, which names no file; list image and label of every case"
+        raise InputError(
+            f"{path}: Expected a JSON object with one of the lists {', '.join(SECTIONS)}, got {got}."
         )
+    for key, meant in misspelled(content.keys(), [*_KEYS, DECATHLON_MODALITY], 0.75).items():
+        if not (meant == MODALITIES and DECATHLON_MODALITY in content):
+            raise InputError(f'{path}: Expected the key "{meant}", got "{key}"; correct its spelling.')
     labels, unit = content.get("labels"), content.get("unit", "mm")
-    if (
-        not isinstance(labels, dict)
-        or sorted(labels) != sorted(str(k) for k in range(len(labels)))
-        or not labels
-    ):
-        raise ValueError(
+    if not isinstance(labels, dict) or not labels or sorted(labels) != sorted(map(str, range(len(labels)))):
+        raise InputError(
             f'{path}: Expected "labels" with a name for each class, {{"0": "background"}}, got {labels!r}; '
             "number the classes from 0 without gaps."
         )
     if unit not in UNITS:
-        raise ValueError(
+        raise InputError(
             f'{path}: Expected "unit" one of {", ".join(UNITS)}, got {unit!r}; "voxel" if unknown.'
         )
-    found = {"name": path.absolute().parent.name, "description": "", **content}
-    found |= {"unit": unit, "labels": {str(k): labels[str(k)] for k in range(len(labels))}}
-    found[MODALITIES] = _modalities(content.get(MODALITIES, []), path)
-    for section in SECTIONS:
-        entries = content.get(section, [])
-        if not isinstance(entries, list):
-            raise ValueError(
-                f'{path}: Expected "{section}" to be a list, got {entries!r}; put the items in brackets.'
-            )
-        found[section] = [_normalized_item(e, f"{path}: {section}[{i}]") for i, e in enumerate(entries)]
-    return found
 
 
-def _modalities(names: Any, path: Path) -> list[str]:
+def _modalities(content: dict[str, Any], path: Path) -> list[str]:
+    """Names of the channels; those of the Decathlon's form if it names several."""
+    names = content.get(MODALITIES, [])
+    numbered = content.get(DECATHLON_MODALITY)
+    if MODALITIES not in content and isinstance(numbered, dict) and len(numbered) > 1:
+        names = list(numbered.values())
     texts = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
     if not texts or len({name.lower() for name in names}) < len(names):
-        raise ValueError(
+        raise InputError(
             f'{path}: Expected "{MODALITIES}" to be a list of different names, got {names!r}; '
             "name the channels in the order of the image files."
         )
     return list(names)
 
 
-def _normalized_item(entry: Any, where: str) -> dict[str, Any]:
-    item: Any = {IMAGE: entry, SUPERVISION: Supervision.NONE.value} if isinstance(entry, str) else entry
-    if not isinstance(item, dict):
-        raise ValueError(
-            f'{where}: Expected an object with "{IMAGE}" and "{LABEL}", got {entry!r}; correct the entry.'
-        )
-    image = item.get(IMAGE)
-    files: list[Any] = image if isinstance(image, list) else [image]
-    if not files or not all(isinstance(file, str) and file for file in files):
-        raise ValueError(
-            f'{where}: Expected "{IMAGE}" to be a path or a list of paths, got {image!r}; name the file.'
-        )
-    case = item.get(CASE, Path(files[0]).name.removesuffix(".gz").rsplit(".", 1)[0])
-    item = {SUPERVISION: Supervision.FULL.value, CASE: case, PATIENT: case, **item}
-    kinds = [kind.value for kind in Supervision]
-    if item[SUPERVISION] not in kinds:
-        raise ValueError(
-            f'{where}: Expected {SUPERVISION} one of {", ".join(kinds)}, got "{item[SUPERVISION]}"; '
-            "say how the case is annotated."
-        )
-    if Supervision(item[SUPERVISION]) in _MASKED and LABEL not in item:
-        raise ValueError(
-            f'{where}: Expected "{LABEL}" for supervision "{item[SUPERVISION]}", got none; '
-            f'name the file or set "{SUPERVISION}" to "{Supervision.NONE.value}".'
-        )
-    if item[SUPERVISION] == Supervision.TAGS.value and TAGS not in item:
-        raise ValueError(
-            f'{where}: Expected "{TAGS}" for supervision "{Supervision.TAGS.value}", got none; '
-            f'add them, leave the item out, or set "{SUPERVISION}" to "{Supervision.NONE.value}" for a '
-            "bundle that takes items without tags."
-        )
-    for key in {LABEL, REFERENCE, CASE, PATIENT} & item.keys():
-        if not isinstance(item[key], str) or not item[key]:
-            raise ValueError(f'{where}: Expected "{key}" to be a text, got {item[key]!r}; correct the entry.')
-    return item
+def _fill_in_names(items: list[dict[str, Any]]) -> None:
+    """Name each case that has no name by the end of its image's path that no other case has."""
+    unnamed = [item for item in items if CASE not in item]
+    images = [item[IMAGE][0] if isinstance(item[IMAGE], list) else item[IMAGE] for item in unnamed]
+    names = distinct_names(images, {item[CASE] for item in items if CASE in item})
+    for item, name in zip(unnamed, names, strict=True):
+        item[CASE] = name
+    for item in items:
+        item.setdefault(PATIENT, item[CASE])

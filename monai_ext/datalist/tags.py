@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from monai_ext.datalist.check_entries import Entry, Problem
-from monai_ext.images.files import Grid, Volume
+from monai_ext.images.grids import Grid, Volume
 from monai_ext.keys import CASE, IMAGE, SUPERVISION, TAGS, UNLABELED, Supervision
 
 

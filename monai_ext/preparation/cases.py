@@ -1,25 +1,28 @@
-"""Files of the prepare scripts: those of a raw data set, those of a case, an output written whole."""
+"""The cases of the prepare scripts: their files read, and written with an item of the datalist."""
 
 from __future__ import annotations
 
 import logging
-import os
-import re
 import shutil
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_ext.images.files import Volume, grid_problem, label_problems, read_volume, write_label
+from monai_ext.errors import InputError
+from monai_ext.images.files import NIFTI_SUFFIXES, read_volume
+from monai_ext.images.grids import Volume
+from monai_ext.images.nifti import header_for
+from monai_ext.images.problems import grid_problem, label_problems, rounded_label
+from monai_ext.images.search import stem
+from monai_ext.images.transforms import slice_axis
+from monai_ext.images.writer import write_label, write_volume
 from monai_ext.keys import CASE, IMAGE, LABEL, PATIENT, REFERENCE, SUPERVISION, UNLABELED, Supervision
 
 logger = logging.getLogger(__name__)
 
-DATALIST = "datalist.json"
 SPLIT_FILE = "split.csv"
 
 
@@ -48,77 +51,24 @@ class Prepared(NamedTuple):
     """Size of a voxel as the header says, in mm."""
 
 
-@contextmanager
-def staged_folder(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """A new folder beside ``out`` that takes its place when the block ends, or vanishes if the block fails.
+def read_image(path: Path) -> Volume:
+    """Read a volume of three axes, whose slices then lie along the third.
 
-    Args:
-        out: where the content shall lie in the end; its parents are made.
-        overwrite: whether a folder that was prepared before may be replaced.
+    Slices are cut across the axis with the largest spacing. A volume that is stored otherwise has no
+    ``header``, since that of its file fits no more.
 
     Raises:
-        ValueError: ``out`` is not empty and ``overwrite`` is off, or it holds no datalist, so that it
-            might be anything.
+        InputError: the file cannot be read, or holds more than one volume; the message names it.
     """
-    out = Path(out).resolve()
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"Expected {out} to be a folder, got a file; choose another folder.")
-    if out.exists() and any(out.iterdir()):
-        if not overwrite:
-            raise ValueError(
-                f"Expected {out} to be empty, got files; choose another folder or pass --overwrite."
-            )
-        if not (out / DATALIST).is_file():
-            raise ValueError(
-                f"Expected {DATALIST} in a folder to overwrite, got none in {out}; empty it yourself."
-            )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staged, old = (out.with_name(f".{out.name}.{kind}-{os.getpid()}") for kind in ("partial", "old"))
-    staged.mkdir()
-    try:
-        yield staged
-        if out.exists():
-            out.rename(old)
-        staged.rename(out)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def patient_folders(raw: Path, prefix: str, tree: str) -> dict[str, Path]:
-    """Folders named ``prefix`` and a number at any depth, by name; what macOS adds to archives is left out.
-
-    Args:
-        raw: the folder of the data set.
-        prefix: for example ``"patient"``.
-        tree: what such a folder looks like, for the message.
-
-    Raises:
-        ValueError: there is none, or two have one name.
-    """
-    found: dict[str, Path] = {}
-    for folder in sorted(raw.rglob(f"{prefix}*")):
-        name = folder.name
-        if not folder.is_dir() or not re.fullmatch(rf"{prefix}\d+", name) or "__MACOSX" in folder.parts:
-            continue
-        if name in found:
-            raise ValueError(f"{folder}: Expected each patient once, got {found[name]} too; remove one.")
-        found[name] = folder
-    if not found:
-        raise ValueError(f"Expected folders {tree} under {raw}, found none; check --raw.")
-    return found
-
-
-def nifti_file(stem: Path) -> Path:
-    """The file ``stem.nii.gz`` or ``stem.nii``.
-
-    Raises:
-        ValueError: there is neither.
-    """
-    for path in (stem.with_name(f"{stem.name}.nii.gz"), stem.with_name(f"{stem.name}.nii")):
-        if path.is_file():
-            return path
-    raise ValueError(f"{stem}.nii.gz: Expected this file, found none; restore it or take out the patient.")
+    volume = read_volume(path)
+    if volume.array.ndim != 3:
+        raise InputError(
+            f"{path}: Expected three axes, got shape {volume.array.shape}; store one volume a file."
+        )
+    if (axis := slice_axis(volume.affine, volume.array.shape)) == 2:
+        return volume
+    order = [*(other for other in range(3) if other != axis), axis]
+    return Volume(path, volume.array.transpose(order), volume.affine[:, [*order, 3]])
 
 
 def read_label(path: Path, image: Volume, legal: Collection[int]) -> NDArray[np.uint8]:
@@ -133,17 +83,13 @@ def read_label(path: Path, image: Volume, legal: Collection[int]) -> NDArray[np.
         (H, W, D) uint8.
 
     Raises:
-        ValueError: a file cannot be read, grids differ or a value is not legal; the message names the file.
+        InputError: a file cannot be read, grids differ or a value is not legal; the message names the file.
     """
-    label = read_volume(path)
-    if label.array.ndim != 3:
-        raise ValueError(
-            f"{path}: Expected three axes, got shape {label.array.shape}; store one volume a file."
-        )
+    label = read_image(path)
     mismatch = grid_problem(label.grid, image.grid)
     for problem in [mismatch] if mismatch else label_problems(label, legal, partial=False)[0]:
-        raise ValueError(problem)
-    return label.array.astype(np.uint8)
+        raise InputError(problem)
+    return rounded_label(label.array).astype(np.uint8)
 
 
 def without_contradictions(
@@ -158,13 +104,13 @@ def without_contradictions(
         tolerance: largest share of the marked voxels that may differ.
 
     Raises:
-        ValueError: more voxels differ.
+        InputError: more voxels differ.
     """
     marked = weak != UNLABELED
     wrong = marked & (weak != truth)
     count, total = int(wrong.sum()), int(marked.sum())
     if count > tolerance * total:
-        raise ValueError(
+        raise InputError(
             f"{where}: Expected marks that agree with the full mask in at least {1 - tolerance:.0%} of their "
             f"voxels, got a contradiction in {count} of {total}; the file may belong to another frame."
         )
@@ -188,7 +134,7 @@ def write_case(
 
     Args:
         out: folder of the datalist.
-        images: a NIfTI file, or one for each modality, which are copied as they are.
+        images: one, or one for each modality, of :func:`read_image`.
         truth: (H, W, D), the full mask; None: unknown.
         label: what training may see of it; None: nothing.
         patient: whose case it is.
@@ -198,7 +144,7 @@ def write_case(
         The item of the datalist, and what the summary counts.
     """
     volumes = [images] if isinstance(images, Volume) else images
-    copies = [f"images/{volume.path.name}" for volume in volumes]
+    copies = [write_image(out / "images", volume, case) for volume in volumes]
     item: dict[str, Any] = {IMAGE: copies[0] if isinstance(images, Volume) else copies}
     item |= {LABEL: f"labels/{case}.nii.gz", SUPERVISION: patient.kind.value, CASE: case}
     item |= {PATIENT: patient.name, REFERENCE: f"reference/{case}.nii.gz"}
@@ -206,12 +152,32 @@ def write_case(
         if array is None:
             del item[key]
         else:
-            (out / item[key]).parent.mkdir(exist_ok=True)
-            write_label(out / item[key], array, volumes[0].path)
-    (out / "images").mkdir(exist_ok=True)
-    for volume, copy in zip(volumes, copies, strict=True):
-        shutil.copyfile(volume.path, out / copy)
+            write_label(out / item[key], array, volumes[0])
     share = 0.0 if label is None else float((label != UNLABELED).mean())
     spacing = tuple(np.linalg.norm(volumes[0].affine[:3, :3], axis=0))
     slices = volumes[0].array.shape[-1]
     return item, Prepared(patient.section, patient.kind.value, patient.name, slices, share, spacing)
+
+
+def write_image(folder: Path, volume: Volume, case: str) -> str:
+    """Copy an image as it is, or write it as NIfTI if it is of another format or its slices were turned.
+
+    Args:
+        folder: made if it is not there.
+        volume: of :func:`read_image`.
+        case: goes before the name of a file that does not begin with it, so that names differ.
+
+    Returns:
+        Path of the copy, from the folder above.
+    """
+    folder.mkdir(exist_ok=True)
+    source = volume.path
+    name = stem(source) if source.name.startswith(case) else f"{case}_{stem(source)}"
+    suffix = source.name[len(stem(source)) :].lower()
+    if volume.header is not None and suffix in NIFTI_SUFFIXES:
+        shutil.copyfile(source, folder / f"{name}{suffix}")
+    else:
+        suffix = ".nii.gz"
+        header = header_for(volume.affine, volume.array.shape) if volume.header is None else volume.header
+        write_volume(folder / f"{name}{suffix}", volume.array, header)
+    return f"{folder.name}/{name}{suffix}"

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from monai_ext.datalist.datalist import SECTIONS
+from monai_ext.datalist.format import SECTIONS
+from monai_ext.errors import InputError
 from monai_ext.keys import Supervision
-from monai_ext.preparation.cases import DATALIST, Patient, Prepared, staged_folder
+from monai_ext.preparation.cases import Patient, Prepared
+from monai_ext.preparation.folders import DATALIST, staged_folder
 from monai_ext.preparation.noise_options import NoiseOptions
 
 logger = logging.getLogger(__name__)
@@ -25,28 +30,53 @@ Items = dict[str, list[dict[str, Any]]]
 """Items of a datalist by section."""
 
 
+def run(main: Callable[..., None]) -> None:
+    """Run a script's function on the words of the command line.
+
+    What the user can mend is one line on the standard error and exit code 1; wrong usage has exit code 2.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is unfinished is taken away
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    try:
+        app()
+    except InputError as error:
+        sys.exit(str(error))
+
+
 @contextmanager
 def command_output(raw: Path, out: Path, overwrite: bool) -> Iterator[Path]:
-    """The folder in which a command works, and an end with one line where the block fails.
+    """The folder in which a command works, and one kind of error where the block fails.
 
     Args:
-        raw: the folder of the data set, which must not lie in ``out``.
+        raw: the folder of the data set; neither it nor ``out`` may lie in the other.
         out: where the content shall lie in the end, as for
-            :func:`monai_ext.preparation.cases.staged_folder`.
+            :func:`monai_ext.preparation.folders.staged_folder`.
         overwrite: whether a folder that was prepared before may be replaced.
 
     Raises:
-        SystemExit: a ValueError or OSError was raised, which Python shows as one line with exit code 1.
+        InputError: the data or the options cannot be used, or ``out`` cannot be written.
     """
+    if _nested(raw, out) or _nested(out, raw):
+        raise InputError(f"Expected --out apart from --raw, got {out} and {raw}; choose another.")
     try:
-        if raw.resolve().is_relative_to(out.resolve()):
-            raise ValueError(
-                f"Expected --out apart from --raw, got {out}, which holds {raw}; choose another."
-            )
         with staged_folder(out, overwrite) as staged:
             yield staged
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from None
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    except OSError as error:
+        file = f" for {error.filename}" if error.filename else ""
+        raise InputError(
+            f"Expected to write {out}, got: {error.strerror or error}{file}; "
+            "free some space, or choose another --out. Nothing was kept."
+        ) from error
+
+
+def _nested(inner: Path, outer: Path) -> bool:
+    return inner.resolve().is_relative_to(outer.resolve())
 
 
 def write_cases(

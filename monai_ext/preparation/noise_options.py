@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from monai_ext.errors import InputError
 from monai_ext.images.files import read_volume
 from monai_ext.keys import LABEL, PATIENT, REFERENCE, SUPERVISION, Supervision
 from monai_ext.preparation.subsets import nested_subset
@@ -31,10 +32,10 @@ class NoiseOptions(NamedTuple):
             seed: >= 0.
 
         Raises:
-            ValueError: there is noise, but no patient that could get it.
+            InputError: there is noise, but no patient that could get it.
         """
         if self.noises and not patients:
-            raise ValueError(
+            raise InputError(
                 "Expected training patients left for --noise, got none; choose a smaller --full."
             )
         count = round(self.share * len(patients)) if self.noises else 0
@@ -67,14 +68,14 @@ def noise_options(
         share: of the patients, in 0..1.
 
     Raises:
-        ValueError: a name is unknown, a value is outside its range or nothing uses it; the message names the
+        InputError: a name is unknown, a value is outside its range or nothing uses it; the message names the
             option.
     """
     names = names or ()
     if unknown := [name for name in names if name not in PRESETS]:
-        raise ValueError(f"Expected --noise one of {', '.join(PRESETS)}, got {', '.join(unknown)}.")
+        raise InputError(f"Expected --noise one of {', '.join(PRESETS)}, got {', '.join(unknown)}.")
     if not 0 <= share <= 1:
-        raise ValueError(f"Expected --noise-share in 0..1, got {share}.")
+        raise InputError(f"Expected --noise-share in 0..1, got {share}.")
     noises = [PRESETS[name] for name in names]
     kinds = {noise.kind for noise in noises}
     for option, value, users in (
@@ -83,13 +84,13 @@ def noise_options(
         ("--noise-share", None if share == 1 else share, kinds),
     ):
         if value is not None and not users:
-            raise ValueError(
+            raise InputError(
                 f"Expected a --noise that uses {option}, got {', '.join(names) or 'none'}; leave it out."
             )
     try:
         return NoiseOptions(tuple(_adjusted(noise, strength, under_share) for noise in noises), share)
     except ValueError as error:
-        raise ValueError(f"--noise-k, --noise-under: {error}") from None
+        raise InputError(f"--noise-k, --noise-under: {error}") from None
 
 
 def _adjusted(noise: LabelNoise, strength: tuple[int, int] | None, under_share: float | None) -> LabelNoise:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from monai_ext.images.files import Volume, read_volume
-from monai_ext.images.grids import common_grid
+from monai_ext.datalist.names import distinct_names
+from monai_ext.errors import InputError
+from monai_ext.images.grids import Volume, common_grid
+from monai_ext.images.search import stem
 from monai_ext.keys import Supervision
-from monai_ext.preparation.cases import Patient
+from monai_ext.preparation.cases import Patient, read_image
+from monai_ext.preparation.folders import images_below, nothing_below
 
 MASK = "seg"
 """What the file of the mask is called beside the modalities."""
@@ -28,7 +30,10 @@ class Case(NamedTuple):
 
 
 def find_files(raw: Path, suffixes: Mapping[str, Mapping[str, str]], tree: str) -> dict[str, dict[str, Path]]:
-    """Files such as ``CASE_t1.nii.gz`` at any depth, compressed or not.
+    """Files such as ``CASE_t1.nii.gz`` at any depth, of any format that is taken.
+
+    Upper and lower case of suffixes count as equal. Files that are called by their suffix alone are a case of
+    the name of their folder.
 
     Args:
         raw: the folder of the data set.
@@ -39,29 +44,54 @@ def find_files(raw: Path, suffixes: Mapping[str, Mapping[str, str]], tree: str) 
         For each case, the file of everything that the suffixes name; it may be absent.
 
     Raises:
-        ValueError: no case is there, or a file twice.
+        InputError: no case is there, or a file twice.
     """
-    found: dict[str, dict[str, Path]] = {}
-    separator_of: dict[str, str] = {}
-    for path in sorted(raw.rglob("*.nii*")):
-        parts = re.fullmatch(r"([^.].*)([_-])([a-z0-9]+)\.nii(?:\.gz)?", path.name)
-        if not parts or "__MACOSX" in path.parts or not path.is_file():
+    parts: dict[_Part, dict[str, Path]] = {}
+    for path in images_below(raw) if raw.is_dir() else ():
+        if not (found := _part_of(path, suffixes)):
             continue
-        name, separator, suffix = parts.groups()
-        if not (what := suffixes.get(separator, {}).get(suffix)):
-            continue
-        files = found.setdefault(name, {})
-        if what in files:
-            raise ValueError(f"{path}: Expected each file once, got {files[what]} too; remove one.")
-        files[what] = path
-        separator_of[name] = separator
-    if not found:
-        raise ValueError(f"Expected files {tree} under {raw}, found none; check --raw.")
-    for name, files in found.items():
-        folder, separator = next(iter(files.values())).parent, separator_of[name]
-        for suffix, what in suffixes[separator].items():
-            files.setdefault(what, folder / f"{name}{separator}{suffix}.nii.gz")
-    return dict(sorted(found.items()))
+        part, what = found
+        files = parts.setdefault(part, {})
+        if what in files and not files[what].samefile(path):
+            raise InputError(f"{path}: Expected each file once, got {files[what]} too; remove one.")
+        files.setdefault(what, path)
+    if not parts:
+        raise nothing_below(raw, f"files {tree}")
+    for part, files in parts.items():
+        folder = next(iter(files.values())).parent
+        for suffix, what in suffixes[part.separator].items():
+            files.setdefault(what, folder / f"{part.name}{part.separator * bool(part.name)}{suffix}.nii.gz")
+    return dict(sorted(zip(_names(list(parts)), parts.values(), strict=True)))
+
+
+class _Part(NamedTuple):
+    """What the files of a case have in common."""
+
+    name: str
+    """Empty if the files are called by their suffixes alone."""
+    separator: str
+    folder: Path | None
+    """Of files without a name, so that cases are apart; else None."""
+
+
+def _part_of(path: Path, suffixes: Mapping[str, Mapping[str, str]]) -> tuple[_Part, str] | None:
+    """The case of a file and what it holds of it; None if it is another file."""
+    whole = stem(path)
+    for separator, known in suffixes.items():
+        name, _, suffix = whole.rpartition(separator)
+        if (what := known.get(suffix.lower())) and (name or suffix == whole):
+            return _Part(name, separator, None if name else path.parent), what
+    return None
+
+
+def _names(parts: Sequence[_Part]) -> list[str]:
+    """A name for each case: its own, or that of its folder, with folders above where these repeat."""
+    own = [part.name for part in parts if part.folder is None]
+    if twice := next((name for name in own if own.count(name) > 1), None):
+        raise InputError(f"Expected the files of {twice} with one separator, got several; rename some.")
+    folders = [str(part.folder) for part in parts if part.folder]
+    named = dict(zip(folders, distinct_names(folders, own), strict=True))
+    return [named[str(part.folder)] if part.folder else part.name for part in parts]
 
 
 def list_cases(
@@ -81,10 +111,10 @@ def list_cases(
         tagged: names of the cases whose tags are known without a mask.
 
     Raises:
-        ValueError: a file is absent, or a tagged case.
+        InputError: a file is absent, or a tagged case.
     """
     if strangers := sorted(set(tagged) - set(files)):
-        raise ValueError(
+        raise InputError(
             f"Expected --tags of cases in the data, got {len(strangers)} others, e.g. {strangers[0]}; "
             "correct the file or the folder."
         )
@@ -97,13 +127,13 @@ def list_cases(
             images, mask = [files[name][modality] for modality in modalities], files[name][MASK]
             for image in images:
                 if not image.is_file():
-                    raise ValueError(
+                    raise InputError(
                         f"{image}: Expected this file, found none; leave the modality out with --modalities, "
                         "or take out the case."
                     )
             without_mask = not mask.is_file() and name in tagged and patient.kind is Supervision.TAGS
             if not mask.is_file() and not without_mask:
-                raise ValueError(
+                raise InputError(
                     f"{mask}: Expected this file, found none; restore it, take out the case, or "
                     "give the tags of a training case without full mask with --tags."
                 )
@@ -115,17 +145,12 @@ def read_modalities(paths: Sequence[Path]) -> list[Volume]:
     """Read the files of a case, which must be volumes of three axes on one grid.
 
     Raises:
-        ValueError: a file cannot be read, or lies on another grid than most; the message names it.
+        InputError: a file cannot be read, or lies on another grid than most; the message names it.
     """
     volumes: list[Volume] = []
     for path in paths:
-        volume = read_volume(path)
-        if volume.array.ndim != 3:
-            raise ValueError(
-                f"{path}: Expected three axes, got shape {volume.array.shape}; store one volume a file."
-            )
-        volumes.append(volume)
+        volumes.append(read_image(path))
     _, problems = common_grid([volume.grid for volume in volumes], [path.name for path in paths])
     if problems:
-        raise ValueError(problems[0])
+        raise InputError(problems[0])
     return volumes

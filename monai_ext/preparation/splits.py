@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from monai_ext.datalist.format import SECTIONS
+from monai_ext.errors import InputError
 from monai_ext.keys import Supervision
 from monai_ext.preparation.cases import SPLIT_FILE, Patient
 from monai_ext.preparation.noise_options import NoiseOptions
@@ -39,7 +40,7 @@ def assign_patients(
         Patients in the order of the lists and of their names; those of validation and test are full.
 
     Raises:
-        ValueError: an option is impossible for these patients.
+        InputError: an option is impossible for these patients.
     """
     sections = resolve_split(split, raw, names, seed)
     complete = select_full(sections["training"], full, seed)
@@ -62,14 +63,14 @@ def select_full(training: Sequence[str], full: str, seed: int) -> list[str]:
         seed: smaller selections of one seed are subsets of larger ones.
 
     Raises:
-        ValueError: ``full`` is neither, or too large.
+        InputError: ``full`` is neither, or too large.
     """
     if full == "all" or not training:  # nothing to choose from where everything is for the test
         return list(training)
     if not full.isdecimal():
-        raise ValueError(f"Expected --full to be a number of patients or all, got {full!r}.")
+        raise InputError(f"Expected --full to be a number of patients or all, got {full!r}.")
     if int(full) > len(training):
-        raise ValueError(
+        raise InputError(
             f"Expected --full at most {len(training)}, the number of training patients, got {full}."
         )
     return nested_subset(training, int(full), seed)
@@ -89,19 +90,19 @@ def resolve_split(split: str | None, raw: Path, patients: Collection[str], seed:
         Sorted names of each section.
 
     Raises:
-        ValueError: ``split`` is none of these, there is no file, or the file and the patients disagree.
+        InputError: ``split`` is none of these, there is no file, or the file and the patients disagree.
     """
     file = Path(split) if split else raw / SPLIT_FILE
     if file.is_file():
         return _read_split(file, patients)
     if split is None:
-        raise ValueError(f"Expected {file} or --split, got neither; pass --split FILE.csv, test or 70/10/20.")
+        raise InputError(f"Expected {file} or --split, got neither; pass --split FILE.csv, test or 70/10/20.")
     if split == "test":
         return {"training": [], "validation": [], "test": sorted(patients)}
     try:
         shares = [float(share) for share in split.split("/")]
     except ValueError:
-        raise ValueError(
+        raise InputError(
             f"Expected --split FILE.csv, test or shares such as 70/10/20, got {split!r}."
         ) from None
     return split_patients(patients, shares, seed)
@@ -111,7 +112,7 @@ def _read_split(file: Path, patients: Collection[str]) -> dict[str, list[str]]:
     with file.open(encoding="utf-8-sig", newline="") as stream:
         rows = list(csv.reader(stream))
     if not rows or "split" not in rows[0][1:]:
-        raise ValueError(
+        raise InputError(
             f"{file}: Expected the columns patient,split, got {','.join(rows[0]) if rows else 'nothing'}."
         )
     column, section_of = rows[0].index("split"), dict[str, str]()
@@ -120,11 +121,11 @@ def _read_split(file: Path, patients: Collection[str]) -> dict[str, list[str]]:
             continue
         name, section = row[0], row[column] if len(row) > column else ""
         if section not in SECTIONS:
-            raise ValueError(
+            raise InputError(
                 f"{file}: line {line}: Expected one of {', '.join(SECTIONS)} for {name}, got {section!r}."
             )
         if section_of.setdefault(name, section) != section:
-            raise ValueError(
+            raise InputError(
                 f"{file}: line {line}: Expected {name} in one split, got {section_of[name]} and {section}."
             )
     for names, what in (
@@ -133,7 +134,7 @@ def _read_split(file: Path, patients: Collection[str]) -> dict[str, list[str]]:
     ):
         if names:
             shown = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
-            raise ValueError(
+            raise InputError(
                 f"{file}: Expected {what} for {shown} ({len(names)} in all); correct the file or the folder."
             )
     return {key: sorted(name for name, section in section_of.items() if section == key) for key in SECTIONS}

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from monai_ext.datalist.format import SECTIONS
+from monai_ext.errors import InputError
 
 
 def nested_subset(patients: Iterable[str], count: int, seed: int) -> list[str]:
@@ -16,11 +17,11 @@ def nested_subset(patients: Iterable[str], count: int, seed: int) -> list[str]:
         seed: >= 0.
 
     Raises:
-        ValueError: there are fewer than ``count`` names.
+        InputError: there are fewer than ``count`` names.
     """
     names = sorted(set(patients))
     if not 0 <= count <= len(names):
-        raise ValueError(
+        raise InputError(
             f"Expected a number of patients in 0..{len(names)}, got {count}; choose a smaller one."
         )
     return [names[i] for i in np.random.default_rng(seed).permutation(len(names))[:count]]
@@ -39,16 +40,16 @@ def split_patients(patients: Iterable[str], fractions: Sequence[float], seed: in
         Sorted names of ``training``, ``validation`` and ``test``, disjoint and together all of them.
 
     Raises:
-        ValueError: the shares are not as described, or there are fewer patients than shares above 0.
+        InputError: the shares are not as described, or there are fewer patients than shares above 0.
     """
     if not 2 <= len(fractions) <= 3 or min(fractions) < 0 or not 0 < sum(fractions) < float("inf"):
-        raise ValueError(f"Expected two or three shares >= 0 such as 70, 10, 20, got {tuple(fractions)}.")
+        raise InputError(f"Expected two or three shares >= 0 such as 70, 10, 20, got {tuple(fractions)}.")
     names = sorted(set(patients))
     shares = np.array([*fractions, 0][:3], dtype=float) / sum(fractions)
     wanted = np.round(shares * len(names), 9)  # 30:66 and 0.30:0.66 give the same split
     least = (wanted > 0).astype(int)
     if least.sum() > len(names):
-        raise ValueError(
+        raise InputError(
             f"Expected at least {least.sum()} patients, one a list, got {len(names)}; ask for fewer lists."
         )
     counts = np.maximum(np.floor(wanted).astype(int), least)

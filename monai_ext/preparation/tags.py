@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_ext.datalist.datalist import SECTIONS, write_datalist
-from monai_ext.images.files import Volume
+from monai_ext.errors import InputError
+from monai_ext.images.grids import Volume
 from monai_ext.keys import TAGS, Supervision
-from monai_ext.preparation.cases import DATALIST, Prepared, write_case
+from monai_ext.preparation.cases import Prepared, write_case
 from monai_ext.preparation.command import Items, describe, measured_unit, write_cases
+from monai_ext.preparation.folders import DATALIST
 from monai_ext.preparation.scan_files import Case, read_modalities
 
 ReadRegion = Callable[[Path, Volume], NDArray[np.uint8]]
@@ -39,12 +41,12 @@ def tag_options(modalities: str | None, known: Sequence[str], tags: Path | None)
         tags: CSV file with the columns case, slice (from 0 along the last axis) and tag (0 or 1).
 
     Raises:
-        ValueError: a modality is unknown or given twice, or the file is not as described; the message names
+        InputError: a modality is unknown or given twice, or the file is not as described; the message names
             the option or the line.
     """
     chosen = list(known) if modalities is None else [name.strip() for name in modalities.split(",")]
     if not set(chosen) <= set(known) or len(chosen) > len(set(chosen)):
-        raise ValueError(f"Expected --modalities among {','.join(known)}, each once, got {modalities}.")
+        raise InputError(f"Expected --modalities among {','.join(known)}, each once, got {modalities}.")
     return TagOptions(chosen, _read_tags(tags) if tags else {})
 
 
@@ -53,11 +55,11 @@ def _read_tags(path: Path) -> dict[str, dict[int, int]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         rows = csv.DictReader(stream)
         if not {"case", "slice", "tag"} <= set(rows.fieldnames or ()):
-            raise ValueError(f"{path}: Expected the columns case,slice,tag, got {rows.fieldnames}; add them.")
+            raise InputError(f"{path}: Expected the columns case,slice,tag, got {rows.fieldnames}; add them.")
         for row in rows:
             name, number, tag = (row[column] or "" for column in ("case", "slice", "tag"))
             if not number.isdecimal() or tag not in ("0", "1") or int(number) in tags.get(name, {}):
-                raise ValueError(
+                raise InputError(
                     f"{path}: line {rows.line_num}: Expected each slice of {name} once, from 0, with tag "
                     f"0 or 1, got slice {number!r} with tag {tag!r}; correct the line."
                 )
@@ -95,14 +97,14 @@ def write_tagged_case(
         The item of the datalist, and what the summary counts.
 
     Raises:
-        ValueError: files disagree, or the given tags are not one for each slice.
+        InputError: files disagree, or the given tags are not one for each slice.
     """
     images = read_modalities(case.images)
     slices = images[0].array.shape[-1]
     if case.mask is None:
         truth, known = None, options.given[case.name]
         if sorted(known) != list(range(slices)):
-            raise ValueError(
+            raise InputError(
                 f"{case.images[0]}: Expected --tags of {case.name} for the slices 0 to {slices - 1}, got "
                 f"{len(known)} tags up to slice {max(known)}; complete the file."
             )

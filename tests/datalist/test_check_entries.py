@@ -1,6 +1,7 @@
 import pytest
 
-from monai_ext.datalist.check_entries import overlap_problems, parse_entries
+from monai_ext.datalist.check_entries import parse_entries
+from monai_ext.datalist.check_overlaps import overlap_problems
 from monai_ext.keys import Supervision
 
 

@@ -48,7 +48,7 @@ def test_a_weak_label_that_contradicts_its_reference_is_a_problem(data):
 def test_a_weak_label_that_contradicts_a_full_one_of_the_same_image_is_a_problem(data):
     contradict(data)
     weak = data["training"][1]
-    data["training"].append({**weak, "label": weak["reference"], "supervision": "full"})
+    data["training"].append({**weak, "label": weak["reference"], "supervision": "full", "case": "p2_01_full"})
     assert "training[1] (p2_01): label" in (message := only_problem(data)) and weak["reference"] in message
 
 
@@ -59,11 +59,12 @@ def test_a_noisy_label_may_contradict_its_reference_and_leave_voxels_out(data, n
 
 
 def test_a_noisy_label_is_no_truth_for_a_weak_one_of_the_same_image(data, noisy):
-    data["training"].append({**noisy, "supervision": "partial", "label": save_as(noisy, weak_mask())})
+    weak = {"supervision": "partial", "label": save_as(noisy, weak_mask()), "case": "p2_01_weak"}
+    data["training"].append({**noisy, **weak})
     contradict(data)
     assert check_items(data, LABELS, references=True) == []
     save_as(noisy, 1 - full_mask())
-    assert only_problem(data, references=True).startswith("training[2] (p2_01): label")
+    assert only_problem(data, references=True).startswith("training[2] (p2_01_weak): label")
 
 
 @pytest.mark.parametrize("role", ["label", "reference"])

@@ -55,7 +55,8 @@ def test_a_test_list_may_not_be_tagged(tagged):
 
 def test_a_training_list_of_equal_tags_is_a_problem(tagged):
     item = tagged["training"][1] | {"tags": [[1, 1, 1, 1]]}
-    message = only_problem({"training": [item, {**item, "supervision": "none"}]})
+    unlabeled = {**tagged["test"][0], "supervision": "none", "label": None}
+    message = only_problem({"training": [item, unlabeled]})
     assert message.startswith("training: Expected slices with and without class 1, got the tag 1 in every")
     full = tagged["training"][0]
     assert check_items({"training": [item, full]}, LABELS) == []

@@ -16,7 +16,7 @@ from monai_ext.datalist.tags import (
     tags_of_slices,
     untagged,
 )
-from monai_ext.images.files import Grid, Volume
+from monai_ext.images.grids import Grid, Volume
 from monai_ext.keys import UNLABELED
 
 LABELS = range(3)

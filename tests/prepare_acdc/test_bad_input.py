@@ -12,7 +12,7 @@ from tests.prepare_command import PrepareCommand
 
 def test_an_output_that_exists_is_replaced_only_on_request(raw):
     out = raw.prepared("--full", 1)
-    message = f"error: Expected {out} to be empty, got files; choose another folder or pass --overwrite"
+    message = f"Expected {out} to be empty, got files; choose another folder or pass --overwrite"
     assert message in raw.refusal()
     raw.prepared("--split", "test", "--overwrite")
     assert len(items(out / "datalist.json", "test")) == len(list((out / "labels").iterdir())) == 14
@@ -32,7 +32,7 @@ def test_a_failure_leaves_the_old_output(raw):
 def test_the_raw_data_are_never_overwritten(raw):
     (raw.folder.parent / "datalist.json").write_text("{}")
     result, _ = raw.run("--overwrite", out=raw.folder.parent)
-    assert result.exit_code == 1 and "Expected --out apart from --raw" in result.output
+    assert result.exit_code == 1 and "Expected --out apart from --raw" in str(result.exception)
     assert raw.folder.is_dir()
 
 
@@ -123,5 +123,5 @@ def test_a_folder_without_patients_is_refused(empty):
 
 def test_it_runs_as_a_script_without_a_traceback(tmp_path):
     done = PrepareCommand("acdc").as_script(tmp_path)
-    assert done.returncode == 1 and done.stderr.startswith("error: Expected folders patientNNN")
+    assert done.returncode == 1 and done.stderr.startswith("Expected folders patientNNN")
     assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []

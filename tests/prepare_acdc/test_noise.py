@@ -103,11 +103,11 @@ def test_noisy_labels_need_no_scribbles(raw):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--noise", "blur"), "error: Expected --noise one of symmetric, .* got blur"),
-        (("--noise-share", 0.5), "error: Expected a --noise that uses --noise-share, got none"),
-        (("--noise", "shift", "--full", "all"), "error: Expected training patients left for --noise"),
-        (("--noise", "shift", "--split", "test"), "error: Expected training patients left for --noise"),
-        (("--noise", "swapped-classes", "--task", "lv"), "error: Expected at least two classes to swap"),
+        (("--noise", "blur"), "Expected --noise one of symmetric, .* got blur"),
+        (("--noise-share", 0.5), "Expected a --noise that uses --noise-share, got none"),
+        (("--noise", "shift", "--full", "all"), "Expected training patients left for --noise"),
+        (("--noise", "shift", "--split", "test"), "Expected training patients left for --noise"),
+        (("--noise", "swapped-classes", "--task", "lv"), "Expected at least two classes to swap"),
     ],
 )
 def test_impossible_options_are_refused(raw, options, message):
