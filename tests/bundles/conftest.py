@@ -2,9 +2,7 @@
 
 import importlib.util
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ import torch
 import yaml
 
 from monai_ext.phantoms.files import write_brain_phantoms, write_heart_phantoms
+from tests.processes import run_python
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(folder.parent.name for folder in (REPOSITORY / "bundles").glob("*/configs"))
@@ -39,9 +38,8 @@ def acdc(folder: Path, **options: Any) -> Path:
     return prepare("acdc", write_heart_phantoms(folder / "raw", patients=5, seed=0), full="1", **options)
 
 
-def brats(folder: Path) -> Path:
-    """Five computer-made brains in two modalities, of which training knows a tag for each slice."""
-    modalities = ("t1", "flair")
+def brats(folder: Path, modalities: tuple[str, ...] = ("t1", "flair")) -> Path:
+    """Five computer-made brains in some modalities, of which training knows a tag for each slice."""
     raw = write_brain_phantoms(folder / "raw", patients=5, seed=0, modalities=modalities)
     return prepare("brats", raw, modalities=",".join(modalities))
 
@@ -63,6 +61,8 @@ class Tiny(NamedTuple):
     """Of every image."""
     selected_by: str = "val_mean_dice"
     """The metric by which a training selects weights."""
+    shipped_data: Callable[[Path], Path] | None = None
+    """Data for train.yaml without overrides, where those of `make_data` do not do."""
 
 
 BATCHES = 3
@@ -79,6 +79,7 @@ TINY = {
         training=EPOCH | {"train::dataloader::batch_size": 4},
         channels=2,
         selected_by="val_tag_accuracy",
+        shipped_data=lambda folder: brats(folder, modalities=("t1", "flair", "t1ce")),
     ),
     "lv_mixed_supervision_segmentation": Tiny(
         make_data=acdc,
@@ -145,14 +146,8 @@ class Copy:
         """The same as a command of its own."""
         files, given = self.options(what, **overrides)
         words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
-        return subprocess.run(
-            [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files), *words],
-            cwd=self.root,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+        command = ["-m", "monai.bundle", "run", "--config_file", str(files), *words]
+        return run_python(*command, what=f"{what} of {self.root.name}", cwd=self.root)
 
     def load(self, file):
         """A file of its models folder."""

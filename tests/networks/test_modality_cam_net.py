@@ -1,9 +1,11 @@
 import pytest
 import torch
+from monai.networks.blocks import UnetResBlock
 from torch import nn
 
 from monai_ext.cams import pool_scores
 from monai_ext.networks import CamNet, ModalityCamNet
+from monai_ext.networks.modality_cam_net import ResidualBlock
 
 PUBLISHED = {"channels": (4, 8, 16, 16), "map_stride": 1, "refinements": 1, "residual": False}
 """The published U-Net, narrower."""
@@ -85,6 +87,18 @@ def test_torchscript_equals_eager(arguments, stride):
     for size in (16, 32):
         image = torch.rand(1, 2, size, 16)
         torch.testing.assert_close(scripted(image), net(image), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("widths", "stride"), [((1, 4), 2), ((4, 8), 2), ((4, 8), 1), ((4, 4), 1), ((4, 4), 2)]
+)
+def test_a_residual_block_is_the_one_of_monai(widths, stride):
+    stock = UnetResBlock(2, *widths, 3, stride, "batch", ("relu", {"inplace": True})).double()
+    ours = ResidualBlock(*widths, stride).double()
+    ours.load_state_dict(stock.state_dict())
+    image = torch.randn(3, widths[0], 9, 12, dtype=torch.float64)
+    torch.testing.assert_close(ours(image), stock(image))
+    torch.testing.assert_close(ours.eval()(image), stock.eval()(image))
 
 
 def test_weights_come_back_from_a_checkpoint():
