@@ -15,9 +15,13 @@ from tqdm import tqdm
 from monai_ext.data.free_memory import GIGABYTE, HOST, free_gb
 from monai_ext.data.reader import Reader, content_hash, file_states
 from monai_ext.datalist.tags import tags_of_slices
+from monai_ext.errors import InputError
 from monai_ext.keys import IMAGE, LABEL, SUPERVISION, TAGS, UNLABELED, Supervision
 
 logger = logging.getLogger(__name__)
+
+Stored = tuple[Tensor, Tensor, Any]
+"""Image (M, *S), label (1, *S), and the tags of the slices or None."""
 
 
 class DeviceCache(Dataset):
@@ -47,7 +51,7 @@ class DeviceCache(Dataset):
         progress: whether to show a progress bar while reading.
 
     Raises:
-        ValueError: if ``data`` is empty, an image is not finite in float16, no memory suffices and
+        InputError: if an image is not finite in float16, no memory suffices and
             ``cache_dir`` is None, the slices for a 2D network are not all of one size, tags come together
             with ``patch_size``, or an item has another number of tags than slices.
     """
@@ -63,13 +67,9 @@ class DeviceCache(Dataset):
         cache_dir: str | None = None,
         progress: bool = True,
     ) -> None:
-        if not data:
-            raise ValueError(
-                "Expected at least one training item, got none; see the datalist's 'training' list."
-            )
         self.data = [dict(item) for item in data]
         if patch_size is not None and any(item.get(TAGS) is not None for item in self.data):
-            raise ValueError(
+            raise InputError(
                 f"Expected no tags together with patch_size, got tags and patch_size {tuple(patch_size)}; "
                 "tags are of whole slices: set patch_size to None or leave the tags out."
             )
@@ -93,13 +93,16 @@ class DeviceCache(Dataset):
         if self.patch_size is None:  # slices wait in host memory until they are stacked on the device
             on_device = min(on_device, on_host)
         budgets = f"{on_device:.2f} GB on {self.device}, {on_host:.2f} GB in host memory"
-        self._volumes: Sequence[tuple[Tensor, Tensor]]
+        self._volumes: Sequence[Stored]
         self.storage, self._volumes = self._load_to_memory(on_device, on_host, progress)
         if self.storage == "disk":
             self._volumes = self._open_on_disk(cache_dir, budgets)
         shown = progress and self.storage == "disk"
         volumes = tqdm(self._volumes, desc="caching training set on disk", unit="volume", disable=not shown)
-        sizes = [(tuple(image.shape), image.nbytes + label.nbytes) for image, label in volumes]
+        sizes, self._tags = [], []
+        for image, label, tags in volumes:
+            sizes.append((tuple(image.shape), image.nbytes + label.nbytes))
+            self._tags.append(tags)
         self._shapes = [shape for shape, _ in sizes]
         place, reason = {
             "device": (f"on {self.device}", "it fits"),
@@ -111,29 +114,27 @@ class DeviceCache(Dataset):
             f"kept {place}: {reason} (budgets: {budgets})"
         )
 
-    def _load_to_memory(
-        self, on_device: float, on_host: float, progress: bool
-    ) -> tuple[str, list[tuple[Tensor, Tensor]]]:
+    def _load_to_memory(self, on_device: float, on_host: float, progress: bool) -> tuple[str, list[Stored]]:
         """Read to the device; move to host memory, then give up for the disk, as the budgets are exceeded."""
         place = HOST if self.patch_size is None else self.device
         storage, used = "device", 0
-        volumes: list[tuple[Tensor, Tensor]] = []
+        volumes: list[Stored] = []
         for item in tqdm(self.data, desc="reading training set", unit="volume", disable=not progress):
-            image, label = self._read(item)
+            image, label, tags = self._read(item)
             used += image.nbytes + label.nbytes
             need = used / GIGABYTE
             if need > on_device and storage == "device":
                 storage, place = "host", HOST
-                volumes = [(i.to(place), k.to(place)) for i, k in volumes]
+                volumes = [(i.to(place), k.to(place), t) for i, k, t in volumes]
             if need > on_host and storage == "host":
                 return "disk", []
-            volumes.append((image.to(place), label.to(place)))
+            volumes.append((image.to(place), label.to(place), tags))
         return storage, volumes
 
     def _open_on_disk(self, cache_dir: str | None, budgets: str) -> Any:
         """The set as MONAI keeps it on disk, under names that change with items, files and transforms."""
         if cache_dir is None:
-            raise ValueError(
+            raise InputError(
                 "Expected cache_dir, since the training set exceeds both memory budgets "
                 f"({budgets}), got None; name a folder."
             )
@@ -151,15 +152,16 @@ class DeviceCache(Dataset):
             [Supervision(item.get(SUPERVISION, Supervision.FULL)).code for item in self.data]
         )
         self.kind_codes = kinds[[v for v, _ in self._entries]]
-        self.tags = tags_of_slices(self.data, depths)
+        tagged = [{**item, TAGS: tags} for item, tags in zip(self.data, self._tags, strict=True)]
+        self.tags = tags_of_slices(tagged, depths)
         if self.patch_size is not None:
             return
         sizes = {shape[:-1] for shape in self._shapes}
         if len(sizes) > 1:
-            raise ValueError(
+            raise InputError(
                 f"Expected slices of one size, got {sorted(sizes)}; resize or crop in the transform."
             )
-        if self.storage != "disk":
+        if self.storage != "disk" and self.data:
             place = self.device if self.storage == "device" else HOST
             images, labels = ([volume[i] for volume in self._volumes] for i in range(2))
             self._volumes = []  # so that `stack_slices` frees each volume once it is copied
@@ -207,17 +209,17 @@ class DeviceCache(Dataset):
         if self._stacked is not None:
             images, labels = (part[self._rows[index]].movedim(0, -1) for part in self._stacked)
             return images, labels
-        image, label = self._volumes[index]
+        image, label, _ = self._volumes[index]
         return image, self._replaced.get(index, label)
 
     def replace_label(self, index: int, label: Tensor) -> None:
         """Let batches have another label (1, *S) for an item; files stay as they are.
 
-        It lies beside the image, in host memory if that is on disk. ValueError for another shape.
+        It lies beside the image, in host memory if that is on disk. InputError for another shape.
         """
         shape, got = (1, *self._shapes[index][1:]), tuple(label.shape)
         if got != shape:
-            raise ValueError(f"Expected a label {shape} for item {index}, got {got}; pass the whole volume.")
+            raise InputError(f"Expected a label {shape} for item {index}, got {got}; pass the whole volume.")
         if self._stacked is not None:
             self._stacked[1][self._rows[index]] = label.movedim(-1, 0).to(self._stacked[1])
         else:

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +14,10 @@ from monai.transforms import Invertd
 from torch import Tensor
 
 from monai_ext.data.device_cache import DeviceCache
-from monai_ext.images.files import read_volume, write_label
+from monai_ext.errors import InputError
+from monai_ext.images.files import read_volume
+from monai_ext.images.problems import rounded_label
+from monai_ext.images.writer import write_label
 from monai_ext.keys import CASE, IMAGE, LABEL, SUPERVISION, Supervision
 
 logger = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ class LabelJournal:
         changes: all changes so far, in order.
 
     Raises:
-        ValueError: if two noisy items have one name.
+        InputError: if two noisy items have one name.
 
     State: the changes, and a digest of every noisy item's label as its file gave it, by the item's name.
     """
@@ -61,7 +63,7 @@ class LabelJournal:
             logger.warning('no item of the training list has supervision "noisy": labels stay as they are')
         names = Counter(self.name(item) for item in self.items)
         if twice := sorted(name for name, count in names.items() if count > 1):
-            raise ValueError(
+            raise InputError(
                 f"Expected noisy items with different names, got {', '.join(twice[:5])} more than once; "
                 f'give each of them another "{CASE}" in the datalist.'
             )
@@ -123,8 +125,8 @@ class LabelJournal:
                 continue
             given = read_volume(self.cache.data[item][LABEL])
             first, latest = self._on_file_grid(item, self.original(item), self.cache.volume(item)[1].cpu())
-            array = given.array.reshape(first.shape)
-            write_label(path, np.where(first != latest, latest, array), given.path)
+            array = rounded_label(given.array)
+            write_label(path, np.where(first != latest, latest, array), given)
 
     def _on_file_grid(self, item: int, *labels: Tensor) -> list[np.ndarray]:
         """Labels (1, *S) of an item on the grid of its image file, (X, Y, Z)."""
@@ -157,12 +159,12 @@ class LabelJournal:
         """Replay the recorded changes upon the labels that the files gave.
 
         Raises:
-            SystemExit: naming the cases, if their labels are not those that the record was made on.
+            InputError: naming the cases, if their labels are not those that the record was made on.
         """
         known, saved = self.digests, state["digests"]
         if other := sorted(name for name in known.keys() | saved if known.get(name) != saved.get(name)):
             named = ", ".join(other[:5]) + (", ..." if len(other) > 5 else "")
-            sys.exit(
+            raise InputError(
                 "Expected the label files and preprocessing of the run that is resumed, got others for "
                 f"{named} ({len(other)} of {len(known)} noisy cases); restore them, or start anew without "
                 "resume."

@@ -13,20 +13,21 @@ from monai.data.utils import pickle_hashing
 from monai.transforms import Compose, Transform, apply_transform
 from torch import Tensor
 
-from monai_ext.keys import IMAGE, LABEL, UNLABELED
+from monai_ext.keys import IMAGE, LABEL, TAGS, UNLABELED
 
 
 class Reader(Transform):
     """Apply the deterministic transforms to an item and give its compact form: float16 image, uint8 label.
 
-    An item without a label gets one of ``UNLABELED`` voxels only. A MONAI transform, since
-    ``PersistentDataset`` stores the result of nothing else.
+    An item without a label gets one of ``UNLABELED`` voxels only. Its tags, if it has any, come as the
+    transforms leave them, which may reverse the slices. A MONAI transform, since ``PersistentDataset`` stores
+    the result of nothing else.
     """
 
     def __init__(self, transform: Callable) -> None:
         self.transform = transform
 
-    def __call__(self, item: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    def __call__(self, item: Mapping[str, Any]) -> tuple[Tensor, Tensor, Any]:
         done: Any = apply_transform(self.transform, dict(item))
         image = plain(done[IMAGE]).half()
         if not image.isfinite().all():
@@ -36,14 +37,15 @@ class Reader(Transform):
                 f"{largest:g} in {item[IMAGE]}; scale them in the transforms."
             )
         if LABEL not in done:
-            return image, torch.full((1, *image.shape[1:]), UNLABELED, dtype=torch.uint8)
-        label = plain(done[LABEL]).to(torch.uint8)
+            label = torch.full((1, *image.shape[1:]), UNLABELED, dtype=torch.uint8)
+            return image, label, done.get(TAGS)
+        label = plain(done[LABEL]).round().to(torch.uint8)
         if label.shape[1:] != image.shape[1:]:
             raise ValueError(
                 f"Expected image and label of equal size after the transforms, got {tuple(image.shape)} and "
                 f"{tuple(label.shape)} for {item[IMAGE]}; resize both."
             )
-        return image, label
+        return image, label, done.get(TAGS)
 
 
 def file_states(item: Mapping[str, Any]) -> list[tuple[int, int]]:

@@ -1,22 +1,30 @@
-"""One image file: reading all of its voxels, and saying clearly what is wrong with them."""
+"""One image file: which formats are taken, and reading all of its voxels on the grid that the file says."""
 
 import gzip
+import logging
 import math
 import zlib
-from collections.abc import Collection
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 
-from monai_ext.keys import UNLABELED
+from monai_ext.errors import InputError
+from monai_ext.images.dicom import is_dicom_file, read_series
+from monai_ext.images.grids import Volume
+from monai_ext.images.itk import read_itk
+from monai_ext.images.nifti import CLASSES, form_warning, header_for, pack, unpack
+from monai_ext.images.search import is_image_name
 
-AFFINE_TOLERANCE = 1e-3
-"""Largest difference between entries of two affines that count as equal, in mm (voxels without a unit)."""
+logger = logging.getLogger(__name__)
 
-_NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img")
-_NIFTI_CLASSES = (nib.Nifti1Image, nib.Nifti2Image)
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+OTHER_SUFFIXES = (".hdr", ".img", ".mgz", ".mgh")
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+_TAKEN = "NIfTI (.nii, .nii.gz, .hdr with .img), .mha, .mhd, .nrrd, .mgz, or the folder of one DICOM series"
 _READ_ERRORS = (
     OSError,
     EOFError,
@@ -32,59 +40,40 @@ _READ_ERRORS = (
 )
 
 
-class VolumeError(ValueError):
+class VolumeError(InputError):
     """A file is missing, or its voxels cannot be read."""
 
 
-class Grid(NamedTuple):
-    """Where the voxels of a file lie: enough to compare two files without keeping their voxels."""
-
-    path: Path
-    shape: tuple[int, ...]
-    """Spatial sizes, three at most: channels do not count."""
-    affine: np.ndarray
-    """Voxel indices to millimeters, (4, 4), right-anterior-superior."""
-
-
-class Volume(NamedTuple):
-    """All voxels of one file."""
-
-    path: Path
-    array: np.ndarray
-    """(X, Y), (X, Y, Z) or (X, Y, Z, channels), in the data type of the file, scaled as its header says."""
-    affine: np.ndarray
-    """Voxel indices to millimeters, (4, 4), right-anterior-superior."""
-
-    @property
-    def grid(self) -> Grid:
-        """Shape and affine without the voxels."""
-        return Grid(self.path, self.array.shape[:3], self.affine)
-
-    @property
-    def channels(self) -> int:
-        """Size of the fourth axis; 1 if there is none."""
-        return self.array.shape[3] if self.array.ndim > 3 else 1
-
-
 def read_volume(path: str | Path) -> Volume:
-    """Read every voxel of a file, so that damage anywhere in it shows now.
+    """Read every voxel of an image, so that damage anywhere in it shows now.
 
-    NIfTI (``.nii``, ``.nii.gz``, ``.hdr`` with ``.img``) is read by nibabel, and the checksum of a compressed
-    file is verified; every other suffix (``.mha``, ``.nrrd``, ...) is left to SimpleITK.
+    NIfTI and Analyze (``.nii``, ``.nii.gz``, ``.hdr`` with ``.img``) and ``.mgz`` are read by nibabel, and
+    the checksum of a compressed file is verified; ``.mha``, ``.mhd`` and ``.nrrd`` by SimpleITK; a folder is
+    taken for one DICOM series. Upper and lower case of a suffix count as equal.
+
+    The affine of NIfTI is the sform if its code is above 0, else the qform if its code is above 0, else the
+    voxel sizes (pixdim) alone, and is never rewritten. Where these disagree by more than a tenth of a voxel,
+    a warning names the file and the one that was used.
+
+    Axes of one voxel beyond the third are dropped, and an image of two axes gets a third: ``array`` is
+    (X, Y, Z), or (X, Y, Z, channels).
 
     Args:
-        path: the file.
+        path: the file, or the folder of a DICOM series.
 
     Raises:
-        VolumeError: if there is no such file, it is truncated or of another format, it has no voxel,
-            or its voxels are not real numbers.
+        VolumeError: if there is no such file, it is truncated or of a format that is not taken, it has no
+            voxel, its voxels are not real numbers, or its affine is none.
     """
     path = Path(path)
-    if not path.is_file():
-        got = "a folder" if path.is_dir() else "nothing"
-        raise VolumeError(f"{path}: Expected a file, got {got}; correct the path or restore the file.")
+    if problem := _format_problem(path):
+        raise VolumeError(f"{path}: {problem}")
     try:
-        array, affine = _read_nifti(path) if path.name.lower().endswith(_NIFTI_SUFFIXES) else _read_itk(path)
+        array, affine, header = _read(path)
+    except VolumeError:
+        raise
+    except InputError as error:
+        raise VolumeError(str(error)) from error
     except _READ_ERRORS as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise VolumeError(
@@ -96,196 +85,85 @@ def read_volume(path: str | Path) -> Volume:
             f"{path}: Expected voxels that are real numbers, got shape {array.shape} of type {array.dtype}; "
             "export the image again with one number a voxel."
         )
-    return Volume(path, array, affine)
+    affine = np.asarray(affine, dtype=float)
+    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine[:3, :3]) < 3:
+        raise VolumeError(
+            f"{path}: Expected voxels with a size along three axes, got the affine "
+            f"{affine[:3].round(4).tolist()}; correct the header or export the image again."
+        )
+    array = _three_axes(array)
+    if header is None:
+        header = header_for(affine, array.shape[:3])
+    return Volume(path, array, affine, header)
 
 
-def channels_in_header(path: Path) -> int | None:
-    """Size of the fourth axis of a NIfTI file, 1 if there is none; None if its header cannot be read."""
-    try:
-        shape = nib.load(path).shape  # type: ignore[attr-defined]
-    except _READ_ERRORS:
+def _format_problem(path: Path) -> str | None:
+    """Why a path is no image of a format that is taken, told by its name and its first bytes; else None."""
+    if path.is_dir():
         return None
-    return int(shape[3]) if len(shape) > 3 else 1
-
-
-def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    if not path.is_file():
+        return "Expected a file, got nothing; correct the path or restore the file."
     name = path.name.lower()
-    if name.endswith((".hdr", ".img")):
-        pair = nib.load(path)
-        return np.asanyarray(pair.dataobj), np.asarray(pair.affine)  # type: ignore[attr-defined]
+    if is_dicom_file(path):
+        return (
+            "Expected a volume, got one DICOM file, which may be a single slice of it; "
+            "give the folder that holds the files of the series and no others, or convert it to NIfTI."
+        )
+    if name.endswith(_PICTURES):
+        return f"Expected a volume, got a picture without voxel sizes; convert it: taken are {_TAKEN}."
+    if not is_image_name(path):
+        return f"Expected an image of a format that is taken, got another; taken are {_TAKEN}."
+    return None
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Voxels, affine, and the packed header of NIfTI."""
+    name = path.name.lower()
+    if path.is_dir():
+        return *read_series(path), None
+    if name.endswith(NIFTI_SUFFIXES):
+        return _read_nifti(path)
+    if name.endswith(OTHER_SUFFIXES):
+        image: Any = nib.load(path)
+        header = None
+        if isinstance(image, nib.Nifti1Pair):
+            header = pack(Path(str(image.file_map["header"].filename)).read_bytes())
+            _warn_of_forms(path, header, image.affine)
+        return np.asanyarray(image.dataobj), image.affine, header
+    return *read_itk(path), None
+
+
+def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     raw = path.read_bytes()
-    if name.endswith(".gz"):
+    if path.name.lower().endswith(".gz"):
         raw = gzip.decompress(raw)  # to the end: unlike nibabel, this meets a truncated trailer, too
-    for kind in _NIFTI_CLASSES:
+    for kind in CLASSES:
         if kind.header_class.may_contain_header(raw[: kind.header_class.sizeof_hdr]):
             image = kind.from_bytes(raw)
             proxy: Any = image.dataobj
             need = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
             if need > len(raw):  # said here, since nibabel would ask for that much memory first
                 raise ValueError(f"the header promises {need} bytes, the file holds {len(raw)}")
-            return np.asanyarray(proxy), np.asarray(image.affine)
+            header = pack(raw[: kind.header_class.sizeof_hdr])
+            _warn_of_forms(path, header, image.affine)
+            return np.asanyarray(proxy), np.asarray(image.affine), header
     raise ValueError("no NIfTI header at its start")
 
 
-def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    import SimpleITK as sitk  # only for files that are not NIfTI
-
-    image = sitk.ReadImage(str(path))
-    dims = image.GetDimension()
-    array = sitk.GetArrayFromImage(image)  # (Z, Y, X) or (Z, Y, X, channels)
-    array = array.transpose(*reversed(range(dims)), *range(dims, array.ndim))
-    affine = np.eye(4)
-    n = min(dims, 3)
-    axes = np.reshape(image.GetDirection(), (dims, dims)) * image.GetSpacing()
-    affine[:n, :n] = axes[:n, :n]
-    affine[:n, 3] = image.GetOrigin()[:n]
-    return array, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # left-posterior-superior to nibabel's convention
+def _three_axes(array: np.ndarray) -> np.ndarray:
+    """At least three axes, and more only where they hold more than one voxel."""
+    shape = [*array.shape, 1, 1, 1][: max(array.ndim, 3)]
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    return array.reshape(shape)
 
 
-def write_label(path: Path, label: np.ndarray, image: Path) -> None:
-    """Write a label map as uint8 NIfTI with the affine and the units of an image file.
-
-    Args:
-        path: where to; ``.nii`` or ``.nii.gz``.
-        label: (H, W, D), values in 0..255.
-        image: the NIfTI image on whose grid the label lies.
-    """
-    standard = nib.load(image)
-    header: Any = standard.header.copy()
-    header["cal_min"] = header["cal_max"] = 0  # the image's display window
-    written = nib.Nifti1Image(np.asarray(label, dtype=np.uint8), standard.affine, header)  # type: ignore[attr-defined]
-    written.set_data_dtype(np.uint8)
-    nib.save(written, path)
+def _warn_of_forms(path: Path, header: np.ndarray, affine: np.ndarray) -> None:
+    if np.isfinite(affine).all() and (message := form_warning(unpack(header), affine)):
+        _warn_once(f"{path}: {message}")
 
 
-def image_problems(volume: Volume) -> list[str]:
-    """Voxels that are not finite, and channels of one intensity.
-
-    Args:
-        volume: an image; a fourth axis is taken for channels.
-
-    Returns:
-        One message for each problem, opening with the file.
-    """
-    array = volume.array
-    if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
-        bad = ~finite
-        return [
-            f"{volume.path}: Expected finite voxels, got NaN or infinity in {_count(bad)}; "
-            "replace these voxels or leave the case out."
-        ]
-    channels = np.moveaxis(array, 3, 0) if array.ndim > 3 else array[None]
-    found = []
-    for number, channel in enumerate(channels):
-        low = channel.min()
-        if low == channel.max():
-            which = f" of channel {number}" if len(channels) > 1 else ""
-            found.append(
-                f"{volume.path}: Expected an image with contrast, got the constant intensity {low:g}{which}; "
-                "export it again or leave the case out."
-            )
-    return found
-
-
-def label_problems(volume: Volume, legal: Collection[int], partial: bool) -> tuple[list[str], set[int]]:
-    """Values that a label map must not hold.
-
-    Args:
-        volume: a label map of one channel.
-        legal: the class indices, background included.
-        partial: True if voxels may be ``UNLABELED``.
-
-    Returns:
-        One message for each problem, opening with the file, and the legal classes that have a voxel.
-    """
-    array, found = volume.array, []
-    if any(size != 1 for size in array.shape[3:]):
-        return [
-            f"{volume.path}: Expected a label map of one channel, got shape {array.shape}; "
-            "store the class index of each voxel instead of one mask a class."
-        ], set()
-    if array.dtype.kind == "f" and (fractional := ~np.isfinite(array) | (array != np.rint(array))).any():
-        found.append(
-            f"{volume.path}: Expected integer class indices, got {_first_value(array, fractional)} and the "
-            f"like in {_count(fractional)}; resample label maps with nearest neighbor."
-        )
-        values = {int(v) for v in np.unique(array[~fractional])}
-    else:
-        values = {int(v) for v in np.unique(array)}
-    illegal = sorted(values - set(legal) - {UNLABELED})
-    if illegal:
-        shown = ", ".join(map(str, illegal[:8])) + (", ..." if len(illegal) > 8 else "")
-        found.append(
-            f"{volume.path}: Expected values among {sorted(legal)}, got {shown} in "
-            f'{_count(np.isin(array, illegal))}; correct the label map or add the class to "labels".'
-        )
-    if UNLABELED in values and not partial and UNLABELED not in legal:
-        found.append(
-            f"{volume.path}: Expected a class for every voxel, got {UNLABELED} (unlabeled) in "
-            f'{_count(array == UNLABELED)}; mark the item "partial" or complete the label map.'
-        )
-    return found, values & set(legal)
-
-
-def grid_problem(grid: Grid, standard: Grid) -> str | None:
-    """Message if two files of one case do not lie voxel on voxel, else None.
-
-    Args:
-        grid: the file that the message blames.
-        standard: the file that it should agree with, usually the image.
-    """
-    if grid.shape != standard.shape:
-        return (
-            f"{grid.path}: Expected shape {standard.shape} as in {standard.path}, got {grid.shape}; "
-            "resample one onto the other or correct the pairing."
-        )
-    if not (difference := affine_difference(grid, standard)):
-        return None
-    return (
-        f"{grid.path}: Expected the affine of {standard.path}, got another: {difference} "
-        f"(tolerance {AFFINE_TOLERANCE:g}); resample one onto the other or correct the header."
-    )
-
-
-def affine_difference(grid: Grid, standard: Grid) -> str:
-    """By how much an affine differs from another, such as "origin by 5"; empty within the tolerance."""
-    difference = np.abs(grid.affine - standard.affine)
-    axes, origin = float(difference[:3, :3].max()), float(difference[:3, 3].max())
-    return " and ".join(
-        f"{what} by {by:.4g}"
-        for what, by in (("spacing or axes", axes), ("origin", origin))
-        if not by <= AFFINE_TOLERANCE
-    )
-
-
-def contradiction(weak: Volume, strong: Volume) -> str | None:
-    """Message if a voxel of a weak label differs from the full one where it is labeled, else None.
-
-    Args:
-        weak: a partial label map.
-        strong: the full label map of the same case; not compared if its shape differs.
-    """
-    if weak.grid.shape != strong.grid.shape or any(
-        v.array.size != np.prod(v.grid.shape) for v in (weak, strong)
-    ):
-        return None  # which is reported as a problem of its own
-    marked, truth = (v.array.reshape(v.grid.shape) for v in (weak, strong))
-    wrong = (marked != UNLABELED) & (truth != UNLABELED) & (marked != truth)
-    if not wrong.any():
-        return None
-    return (
-        f"{weak.path}: Expected labeled voxels to agree with the full label {strong.path}, got a "
-        f"contradiction in {_count(wrong)}: "
-        f"{_first_value(marked, wrong)} instead of {_first_value(truth, wrong)}; "
-        "make the weak label from this full one or correct the pairing."
-    )
-
-
-def _count(mask: np.ndarray) -> str:
-    position = tuple(int(i) for i in np.unravel_index(int(mask.argmax()), mask.shape))
-    total = int(np.count_nonzero(mask))
-    return f"{total} voxel{'s' * (total != 1)}, first at {position}"
-
-
-def _first_value(array: np.ndarray, mask: np.ndarray) -> str:
-    return f"{array[mask][0]:g}"
+@cache
+def _warn_once(message: str) -> None:
+    """Files are read more than once: for the checks, and to be used."""
+    logger.warning(message)

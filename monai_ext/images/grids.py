@@ -1,12 +1,75 @@
-"""Whether the files of a case's modalities lie voxel on voxel, and which is the odd one where they do not."""
+"""Where the voxels of files lie, by how much two grids differ, and which file of a case is the odd one."""
 
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, product
+from pathlib import Path
+from typing import NamedTuple
 
-from monai_ext.images.files import AFFINE_TOLERANCE, Grid, affine_difference
+import numpy as np
 
-Named = tuple[str, Grid]
-"""Name of a modality, and where the voxels of its file lie."""
+AFFINE_TOLERANCE = 0.01
+"""Largest distance, in voxels, between the corners of two grids that count as one."""
+
+
+class Grid(NamedTuple):
+    """Where the voxels of a file lie: enough to compare two files without keeping their voxels."""
+
+    path: Path
+    shape: tuple[int, ...]
+    """Spatial sizes, three at most: channels do not count."""
+    affine: np.ndarray
+    """Voxel indices to millimeters, (4, 4), right-anterior-superior."""
+
+
+class Volume(NamedTuple):
+    """All voxels of one file."""
+
+    path: Path
+    array: np.ndarray
+    """(X, Y, Z) or (X, Y, Z, channels), in the data type of the file, scaled as its header says."""
+    affine: np.ndarray
+    """Voxel indices to millimeters, (4, 4), right-anterior-superior."""
+    header: np.ndarray | None = None
+    """Bytes (uint8) of the file's NIfTI header, or of one made for it, with which masks are written."""
+
+    @property
+    def grid(self) -> Grid:
+        """Shape and affine without the voxels."""
+        return Grid(self.path, self.array.shape[:3], self.affine)
+
+    @property
+    def channels(self) -> int:
+        """Size of the fourth axis; 1 if there is none."""
+        return self.array.shape[3] if self.array.ndim > 3 else 1
+
+
+def corner_shift(affine: np.ndarray, standard: np.ndarray, shape: Sequence[int]) -> float:
+    """Largest distance between the corners of a volume under two affines, in voxels of the second.
+
+    >>> float(corner_shift(np.diag([1.0, 1, 1, 1]), np.diag([1.0, 1, 2, 1]), (4, 4, 5)))
+    2.0
+    """
+    sizes = [*shape, 1, 1, 1][:3]
+    corners = np.array([*product(*((0, size - 1) for size in sizes))], dtype=float)
+    apart = corners @ (affine - standard)[:3, :3].T + (affine - standard)[:3, 3]
+    try:
+        return float(np.abs(np.linalg.solve(standard[:3, :3], apart.T)).max())
+    except np.linalg.LinAlgError:
+        return float("nan")
+
+
+def affine_difference(grid: Grid, standard: Grid) -> str:
+    """By how much an affine differs from another, such as "origin by 5"; empty within the tolerance."""
+    shift = corner_shift(grid.affine, standard.affine, standard.shape)
+    if shift <= AFFINE_TOLERANCE:
+        return ""
+    difference = np.abs(grid.affine - standard.affine)
+    axes, origin = float(difference[:3, :3].max()), float(difference[:3, 3].max())
+    return " and ".join(
+        f"{what} by {by:.4g}"
+        for what, by in (("spacing or axes", axes), ("origin", origin))
+        if not by <= 1e-6 * np.nanmax(np.abs(standard.affine))
+    )
 
 
 def common_grid(grids: Sequence[Grid], names: Sequence[str]) -> tuple[Grid | None, list[str]]:
@@ -31,6 +94,10 @@ def common_grid(grids: Sequence[Grid], names: Sequence[str]) -> tuple[Grid | Non
     if len(affines) > 1:
         problems.append(_affine_problem(affines))
     return None if _tied(affines) else affines[0][0][1], problems
+
+
+Named = tuple[str, Grid]
+"""Name of a modality, and where the voxels of its file lie."""
 
 
 def _groups(files: Sequence[Named], alike: Callable[[Grid, Grid], bool]) -> list[list[Named]]:
@@ -70,5 +137,5 @@ def _affine_problem(groups: Sequence[Sequence[Named]]) -> str:
     others = ", ".join(f"{n} ({affine_difference(grid, standard)})" for n, grid in chain(*groups[1:]))
     return (
         f"{_blamed(groups)}: Expected {wanted}, got another in {others} than in {name} "
-        f"(tolerance {AFFINE_TOLERANCE:g}); resample all onto one grid or correct the header."
+        f"(tolerance {AFFINE_TOLERANCE:g} voxel); resample all onto one grid or correct the header."
     )

@@ -2,20 +2,12 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import (
-    AsDiscreted,
-    Compose,
-    CopyItemsd,
-    Invertd,
-    InvertibleTransform,
-    MapTransform,
-)
-from monai.utils import ensure_tuple
+from monai.transforms import AsDiscrete, Invertd, InvertibleTransform, MapTransform
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -168,37 +160,11 @@ class FuseModalityMapsd(MapTransform):
         return MetaTensor(larger.movedim(0, -1))
 
 
-class KeepComponentd(MapTransform):
-    """Keep one connected part of masks whose maps lie beside them, see ``monai_ext.cams.keep_component``.
-
-    Not random, not invertible.
-
-    Args:
-        keys: keys of masks (1, *S); the map of each stands under the key with ``_map`` behind it.
-        component: "highest", "largest" or "all".
-
-    Raises:
-        ValueError: if ``component`` is another word.
-    """
-
-    def __init__(self, keys: KeysCollection, component: Component = "highest") -> None:
-        super().__init__(keys)
-        keep_component(torch.zeros(1), component)  # refuses other words
-        self.component = component
-
-    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-        result = dict(data)
-        for key in self.key_iterator(result):
-            peak = peak_of(plain(result[f"{key}{MAP_SUFFIX}"]))
-            result[key] = keep_component(result[key], self.component, peak)
-        return result
-
-
-class MaskInOriginalSpaced(Compose):
+class MaskInOriginalSpaced(MapTransform):
     """Inverse of the image's preprocessing, which interpolates the map, then threshold and one component.
 
-    MONAI's ``Invertd`` and ``AsDiscreted``, then ``KeepComponentd``. The map on the grid of the
-    image file stays under the key with ``_map`` behind it. Not random, not invertible.
+    MONAI's ``Invertd`` and ``AsDiscrete``, then ``keep_component``. The map on the grid of the image file
+    stays under the key with ``_map`` behind it. Not random, not invertible.
 
     Args:
         keys: keys of maps (1, *S) in [0, 1], as ``FuseModalityMapsd`` makes them; they become masks (1, *S0)
@@ -220,14 +186,20 @@ class MaskInOriginalSpaced(Compose):
     ) -> None:
         if not 0 < threshold <= 1:
             raise ValueError(f"Expected 0 < threshold <= 1, got {threshold}.")
-        keys = list(ensure_tuple(keys))
-        steps: list[MapTransform] = [
-            Invertd(keys, preprocessing, orig_keys=IMAGE, nearest_interp=False),
-            CopyItemsd(keys, names=[f"{key}{MAP_SUFFIX}" for key in keys]),
-            AsDiscreted(keys, threshold=threshold),
-            KeepComponentd(keys, component),
-        ]
-        super().__init__(steps)
+        super().__init__(keys)
+        keep_component(torch.zeros(1), component)  # refuses other words
+        self.invert = Invertd(self.keys, preprocessing, orig_keys=IMAGE, nearest_interp=False)
+        self.discrete = AsDiscrete(threshold=threshold)
+        self.component = component
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        result = self.invert(data)
+        for key in self.key_iterator(result):
+            cam = result[key]
+            result[f"{key}{MAP_SUFFIX}"] = cam
+            mask = torch.as_tensor(self.discrete(cam.clone()))
+            result[key] = keep_component(mask, self.component, peak_of(plain(cam)))
+        return result
 
 
 class MapToPseudoLabeld(MapTransform):
@@ -242,24 +214,29 @@ class MapToPseudoLabeld(MapTransform):
         keys: keys of maps (1, *S0) in [0, 1]; they become label maps (1, *S0).
         low: in [0, high].
         high: in [low, 1].
-        tags_key: key of the tags (1, D), D being the last axis.
+        tags_key: key of the tags (1, D) of the slices of the network's image, in whose order they are.
+        image_key: key of that image; where its last axis runs against that of the map, so do the tags.
 
     Raises:
         ValueError: if the thresholds are not as described.
     """
 
-    def __init__(self, keys: KeysCollection, low: float, high: float, tags_key: str = TAGS) -> None:
+    def __init__(
+        self, keys: KeysCollection, low: float, high: float, tags_key: str = TAGS, image_key: str = IMAGE
+    ) -> None:
         super().__init__(keys)
         if not 0 <= low <= high <= 1:
             raise ValueError(f"Expected 0 <= low <= high <= 1, got {low} and {high}.")
         self.low, self.high = low, high
-        self.tags_key = tags_key
+        self.tags_key, self.image_key = tags_key, image_key
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         result = dict(data)
         for key in self.key_iterator(result):
             given, cam = result[key], plain(result[key])
             tags = plain(torch.as_tensor(result[self.tags_key])).to(cam.device)[0]
+            if _run_against(given, result.get(self.image_key)):
+                tags = tags.flip(0)
             label = torch.where(cam < self.low, 0.0, float(UNLABELED))
             label = torch.where((cam > self.high) & (tags == 1), 1.0, label)
             missed = (tags == 1) & (cam.flatten(0, -2).amax(dim=0) <= self.high)
@@ -268,6 +245,13 @@ class MapToPseudoLabeld(MapTransform):
             meta = given.meta if isinstance(given, MetaTensor) else None
             result[key] = MetaTensor(label, meta=meta)  # which says under what name it is saved
         return result
+
+
+def _run_against(first: Any, second: Any) -> bool:
+    """Whether the last axes of two images point in opposite directions."""
+    if not (isinstance(first, MetaTensor) and isinstance(second, MetaTensor)):
+        return False
+    return float(first.affine[:3, 2] @ second.affine[:3, 2].to(first.affine)) < 0
 
 
 def plain(data: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from monai_ext.keys import CASE, MODALITIES
+from monai_ext.transforms.intensity import padding
 
 FOREGROUND = 0.3
 """Share of the mean positive intensity above which a voxel counts as foreground."""
@@ -69,8 +70,9 @@ class ScaleForegroundIntensityd(MapTransform):
         \mu, \sigma \text{ over } \{x > 0.3 \, \bar x_{+}\}
 
     with :math:`\bar x_{+}` the mean of the positive voxels: air and skull-stripped background take no part,
-    however much of them there is. A constant channel, such as that of a missing modality, becomes 0. Not
-    random, not invertible; float32.
+    however much of them there is, nor does padding (see ``monai_ext.transforms.intensity.padding``), which
+    becomes 0. A constant channel, such as that of a missing modality, becomes 0. Not random, not invertible;
+    float32.
 
     Args:
         keys: keys of images (M, *S) whose background is the darkest.
@@ -89,7 +91,12 @@ class ScaleForegroundIntensityd(MapTransform):
         for key in self.key_iterator(result):
             image = result[key].clone().float()
             for channel in image:
-                channel.copy_(self.scaled(torch.as_tensor(channel)))
+                voxels = channel.as_tensor() if isinstance(channel, MetaTensor) else channel
+                outside = padding(voxels)
+                scaled = self.scaled(voxels) if outside is None else torch.zeros_like(voxels)
+                if outside is not None:
+                    scaled[~outside] = self.scaled(voxels[~outside])
+                channel.copy_(scaled)
             result[key] = image
         return result
 

@@ -13,9 +13,13 @@ OWN = {"initialize", "run", "output_dir", "network", "_meta_"}
 
 MEANT = {
     "lv_mixed_supervision_segmentation": {"network_def::branches": (None, "student")},
-    "noisy_label_segmentation-volumes": {  # inference knows no label
-        "load::keys": (["image", "label"], "image"),
-        "load::allow_missing_keys": (True, None),
+    "noisy_label_segmentation": {  # inference knows no label
+        f"{step}::{key}": values
+        for step in ("load", "channel_first")
+        for key, values in {
+            "keys": (["image", "label"], "image"),
+            "allow_missing_keys": (True, None),
+        }.items()
     },
 }
 """What an id says in training and in inference of a bundle, or with a mix-in of it, where both are right."""

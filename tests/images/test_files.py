@@ -4,7 +4,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_ext.images.files import Grid, VolumeError, channels_in_header, grid_problem, read_volume
+from monai_ext.images.files import VolumeError, read_volume
+from monai_ext.images.grids import Grid
+from monai_ext.images.headers import channels_in_header
+from monai_ext.images.problems import grid_problem
 
 AFFINE = np.array([[-2.0, 0, 0, 5], [0, 0, 3, -7], [0, 1.5, 0, 9], [0, 0, 0, 1]])
 
@@ -64,8 +67,8 @@ def test_a_header_that_promises_too_much_is_refused_before_memory_is_asked_for(t
         read_volume(tmp_path / "a.nii")
 
 
-def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(VolumeError, match="Expected a file, got a folder"):
+def test_a_folder_without_a_series_is_refused(tmp_path):
+    with pytest.raises(VolumeError, match="the folder of a DICOM series, got a folder without one"):
         read_volume(tmp_path)
 
 

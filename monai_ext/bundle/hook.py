@@ -1,0 +1,18 @@
+"""Failures of MONAI's command line in the form of ours.
+
+``python -m monai.bundle`` is MONAI's own program, so what it does with an exception can only be changed by
+Python's hook. It is set when a config imports ``monai_ext.bundle`` in that program, and nowhere else.
+"""
+
+import sys
+
+from monai_ext.failures import tell
+
+PROGRAM = "monai.bundle"
+
+
+def install() -> None:
+    """Set the hook if the running program is ``python -m monai.bundle``."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None and spec.name.removesuffix(".__main__") == PROGRAM:
+        sys.excepthook = tell

@@ -1,0 +1,99 @@
+"""Scaling of intensities by what is not padding."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, ScaleIntensityRangePercentiles
+from torch import Tensor
+
+from monai_ext.errors import InputError
+from monai_ext.keys import CASE
+
+PADDING_VALUES = (-32768.0, -9999.0, -3024.0, -3000.0, -2048.0, -2000.0)
+"""What scanners and converters are known to write where they measured nothing."""
+SHARE = 1e-3
+"""Least share of all voxels that padding has."""
+KNOWN_GAP, ANY_GAP = 0.1, 1.0
+"""Least distance of padding from all other values, in ranges of these: of known values, and of any."""
+
+
+def padding(image: Tensor) -> Tensor | None:
+    """Mask of the voxels that hold padding, else None.
+
+    Padding is the lowest or the highest value of an image where more than ``SHARE`` of the voxels have it and
+    it lies far from all others: ``ANY_GAP`` times the range of these, or ``KNOWN_GAP`` times if the value is
+    one of ``PADDING_VALUES``. What is left is looked at again, for padding at both ends.
+
+    Args:
+        image: any shape.
+
+    >>> padding(torch.tensor([-2000.0, -2000.0, -990.0, 40.0, 1500.0]))
+    tensor([ True,  True, False, False, False])
+    >>> padding(torch.tensor([0.0, 0.0, 1.0, 2.0]))
+    """
+    found, rest = torch.zeros_like(image, dtype=torch.bool), image.flatten()
+    while (value := _padding_value(rest, image.numel())) is not None:
+        found |= image == value
+        rest = rest[rest != value]
+    return found if found.any() else None
+
+
+def _padding_value(values: Tensor, total: int) -> Tensor | None:
+    for value in (values.amin(), values.amax()):
+        same = values == value
+        if not SHARE * total < int(same.sum()) < len(values):
+            continue
+        others = values[~same]
+        low, high = others.amin().double(), others.amax().double()
+        gap = torch.minimum((low - value).abs(), (high - value).abs())
+        wanted = KNOWN_GAP if float(value) in PADDING_VALUES else ANY_GAP
+        if high > low and gap > wanted * (high - low):
+            return value
+    return None
+
+
+class ScalePercentilesd(MapTransform):
+    """Scale intensities so that two percentiles become 0 and 1, and clip; padding becomes 0, uncounted.
+
+    Without padding (see ``padding``) it is MONAI's ``ScaleIntensityRangePercentilesd``, to the last bit. Not
+    random, not invertible; float32.
+
+    Args:
+        keys: keys of images (M, *S); all channels are scaled together.
+        lower: percentile that becomes 0.
+        upper: percentile that becomes 1.
+
+    Raises:
+        InputError: if both percentiles are one value, so that nothing would be left to see.
+    """
+
+    def __init__(self, keys: KeysCollection, lower: float = 1, upper: float = 99) -> None:
+        super().__init__(keys)
+        self.scale = _Scale(lower, upper, 0, 1, clip=True)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            image = result[key]
+            if float(image.amin()) == float(image.amax()):
+                name = image.meta.get("filename_or_obj") if isinstance(image, MetaTensor) else None
+                raise InputError(
+                    f"{name or result.get(CASE) or key}: Expected an image with contrast, got the constant "
+                    f"intensity {float(image.amin()):g}; export it again or leave the case out."
+                )
+            result[key] = self.scale(image)
+        return result
+
+
+class _Scale(ScaleIntensityRangePercentiles):
+    """MONAI's array transform, that looks for the percentiles in what is not padding."""
+
+    def _normalize(self, img: Any) -> Any:
+        if (outside := padding(img)) is None:
+            return super()._normalize(img)
+        scaled = torch.zeros_like(img, dtype=torch.float32)
+        scaled[~outside] = torch.as_tensor(super()._normalize(img[~outside]))
+        return scaled
