@@ -1,5 +1,6 @@
-"""Command line: `python -m monai_ext COMMAND`; `--help` lists the commands."""
+"""Command line: `python -m monai_ext COMMAND`; without a command it lists them all."""
 
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -10,17 +11,56 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from monai_ext import __version__
 from monai_ext.datalist.checks import accept_label_changes, check_datalist
 from monai_ext.datalist.datalist import SECTIONS, items
+from monai_ext.errors import InputError
+from monai_ext.failures import tell
 from monai_ext.keys import PATIENT, SUPERVISION
 from monai_ext.preparation.pseudo_labels import write_pseudo_labels
+from monai_ext.resources import prepare_script
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+EXAMPLES = {
+    "prepare": "prepare acdc --raw ACDC/training --out data",
+    "check": "check data/datalist.json",
+    "pseudo-labels": "pseudo-labels data --predictions eval/predictions --out second_stage",
+    "report": "report bundles/lv_mixed_supervision_segmentation --dataset-dir data --out sheet.png",
+    "demo": "demo --bundle lv_mixed_supervision_segmentation",
+}
+"""One for each command, in the order in which they are listed."""
+PROGRAM = "python -m monai_ext"
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    epilog="\b\nExamples:\n" + "\n".join(f"  {PROGRAM} {example}" for example in EXAMPLES.values()),
+)
 
 
-@app.callback()
-def main() -> None:
+@app.callback(invoke_without_command=True)
+def main(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of every failure.")] = False,
+) -> None:
     """Learn to segment from the labels that people really have."""
+    if version:
+        typer.echo(f"monai_ext {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)
+def prepare(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="Name of a folder in datasets/, such as acdc.")],
+) -> None:
+    """Make a datalist of a data set; what follows its name goes to its script, --help too."""
+    script = prepare_script(dataset)
+    done = subprocess.run([sys.executable, script, *context.args])
+    raise typer.Exit(done.returncode)
 
 
 @app.command()
@@ -70,10 +110,7 @@ def pseudo_labels(
 ) -> None:
     """Let predictions of one bundle be the noisy labels from which another one learns."""
     datalist = datalist / "datalist.json" if datalist.is_dir() else datalist
-    try:
-        counts = write_pseudo_labels(datalist, predictions, out)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    counts = write_pseudo_labels(datalist, predictions, out)
     cases = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     typer.echo(f"wrote {out / 'datalist.json'}: training cases {cases}")
 
@@ -107,10 +144,10 @@ def report(
     datalist, weights = dataset_dir / "datalist.json", bundle / "models" / "model.pt"
     for file in filter(None, (datalist, weights, baseline_weights)):
         if not file.is_file():
-            sys.exit(f"Expected {file}, found none; prepare the data and train the bundle first.")
+            raise InputError(f"Expected {file}, found none; prepare the data and train the bundle first.")
     given = dict(word.split("=", 1) for word in override or [] if "=" in word)
     if len(given) != len(override or []):
-        sys.exit(f"Expected --override ID=VALUE, got {override}.")
+        raise InputError(f"Expected --override ID=VALUE, got {override}.")
     overrides = {key: yaml.safe_load(value) for key, value in given.items()}
     try:
         predictor = Predictor(bundle, dataset_dir, None, overrides, mix_in or ())
@@ -118,14 +155,14 @@ def report(
             bundle, dataset_dir, baseline_weights, overrides, mix_in or ()
         )
     except RuntimeError as error:
-        sys.exit(
+        raise InputError(
             f"Expected {weights} to fit the bundle's network, got: {error}; pass --override as in training."
-        )
+        ) from error
     try:
         corrected = bundle / CORRECTED_LABELS
         typer.echo(write_sheet(predictor, datalist, out, taught, unseen, modality, baseline, corrected))
     except ValueError as error:
-        sys.exit(f"{datalist}: {error}")
+        raise InputError(f"{datalist}: {error}") from error
 
 
 @app.command()
@@ -147,11 +184,15 @@ def demo(
 def _accept(datalist: Path, references: bool, sections: list[str] | None) -> list[str]:
     """Accept changed labels and say how many, or return the problems."""
     if not references:
-        sys.exit("Expected --accept-changes with references, got --no-references; leave one of them out.")
+        raise InputError(
+            "Expected --accept-changes with references, got --no-references; leave one of them out."
+        )
     try:
         problems, count = accept_label_changes(datalist, sections)
     except OSError as error:
-        sys.exit(f"{datalist}: Expected a file that can be replaced, got {error}; nothing was accepted.")
+        raise InputError(
+            f"{datalist}: Expected a file that can be replaced, got {error}; nothing was accepted."
+        ) from error
     if problems:
         return [*problems, f"{datalist}: no change was accepted"]
     typer.echo(f"{count} changed label{'s' * (count != 1)} accepted")
@@ -170,5 +211,14 @@ def _summary(path: Path, sections: list[str] | tuple[str, ...]) -> Table:
     return table
 
 
+def run() -> None:
+    """The program: a failure that the user can mend is one line, and the exit code 1."""
+    sys.excepthook = tell
+    try:
+        app(prog_name=PROGRAM)
+    except Exception as error:  # before Typer's own hook draws it
+        tell(type(error), error, error.__traceback__)
+
+
 if __name__ == "__main__":
-    app(prog_name="python -m monai_ext")
+    run()

@@ -14,11 +14,12 @@ from typing import Any
 from rich.console import Console
 
 from monai_ext.datalist.datalist import read_datalist
+from monai_ext.errors import InputError
 from monai_ext.phantoms.files import write_brain_phantoms, write_heart_phantoms, write_thorax_phantoms
 from monai_ext.preparation.cases import DATALIST, SPLIT_FILE
 from monai_ext.report import CORRECTED_LABELS, Predictor, write_sheet
+from monai_ext.resources import bundle_folder, prepare_script
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG_IS_CODE = "parsing config_file"
 """How MONAI's warning begins that a bundle's config is code; the demo's bundles are this repository's."""
 CALM_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
@@ -30,7 +31,7 @@ class Demo:
 
     Attributes:
         phantoms: writes a phantom data set in the raw layout of ``prepare``'s data set.
-        prepare: script that makes the datalist, and its options.
+        prepare: data set whose script makes the datalist, and the options of this script.
         mix_ins: configurations that training, evaluation and inference all need for these data.
         modality: the one that the picture shows, of images that have several.
     """
@@ -44,16 +45,14 @@ class Demo:
 DEMOS = {
     "brats_weak_cam_segmentation": Demo(
         partial(write_brain_phantoms, modalities=("t1", "flair")),
-        ("datasets/brats/prepare.py", "--modalities", "t1,flair", "--seed", "0"),
+        ("brats", "--modalities", "t1,flair", "--seed", "0"),
         mix_ins=("phantoms",),
         modality="flair",
     ),
-    "lv_mixed_supervision_segmentation": Demo(
-        write_heart_phantoms, ("datasets/acdc/prepare.py", "--full", "3", "--seed", "0")
-    ),
+    "lv_mixed_supervision_segmentation": Demo(write_heart_phantoms, ("acdc", "--full", "3", "--seed", "0")),
     "noisy_label_segmentation": Demo(
         write_thorax_phantoms,
-        ("datasets/segthor/prepare.py", "--full", "0", "--noise", "symmetric", "--seed", "0"),
+        ("segthor", "--full", "0", "--noise", "symmetric", "--seed", "0"),
         mix_ins=("ct",),
     ),
 }
@@ -68,15 +67,15 @@ def run_demo(bundle: str, data: Path | None, out: Path) -> Path:
         out: folder for everything that is made; a folder of an earlier demo is replaced.
 
     Raises:
-        SystemExit: if there is no demo of that name, no such data, or a step fails.
+        InputError: if there is no demo of that name, no such data, or a step fails.
     """
     if bundle not in DEMOS:
-        sys.exit(f"Expected a bundle among {', '.join(sorted(DEMOS))}, got {bundle!r}.")
+        raise InputError(f"Expected a bundle among {', '.join(sorted(DEMOS))}, got {bundle!r}.")
     make_room(data, out)
     demo, say = DEMOS[bundle], Console().rule
     root, prepared = out / "bundle", out / "data"
     shutil.copytree(
-        REPOSITORY / "bundles" / bundle,
+        bundle_folder(bundle),
         root,
         ignore=shutil.ignore_patterns("*.pt", "*.ts", "*.png", "eval", "cache"),
     )
@@ -84,10 +83,10 @@ def run_demo(bundle: str, data: Path | None, out: Path) -> Path:
         say("1/5 phantoms")
     raw = demo.phantoms(out / "raw") if data is None else data.resolve()
     say("2/5 labels and datalist")
-    script, *options = demo.prepare
+    dataset, *options = demo.prepare
     if not (raw / SPLIT_FILE).is_file():
         options += ["--split", "70/10/20"]
-    python([str(REPOSITORY / script), "--raw", str(raw), "--out", str(prepared), *options], root)
+    python([str(prepare_script(dataset)), "--raw", str(raw), "--out", str(prepared), *options], root)
     say("3/5 training")
     training = ("train", *demo.mix_ins, "demo")
     python(bundle_command("run", files(*training), dataset_dir=prepared), root)
@@ -110,15 +109,15 @@ def run_demo(bundle: str, data: Path | None, out: Path) -> Path:
 
 
 def make_room(data: Path | None, out: Path) -> None:
-    """Make an empty folder for the demo; end the program rather than touch anybody's data."""
+    """Make an empty folder for the demo; InputError rather than touching anybody's data."""
     if data is not None and not data.is_dir():
-        sys.exit(f"Expected a folder of raw data at {data}, found none; check DATA.")
+        raise InputError(f"Expected a folder of raw data at {data}, found none; check DATA.")
     if data is not None and (data.resolve().is_relative_to(out) or out.is_relative_to(data.resolve())):
-        sys.exit(
+        raise InputError(
             f"Expected the data apart from the demo's folder, got {data} and {out}; choose another --out."
         )
     if out.exists() and any(out.iterdir()) and not (out / ".demo").exists():
-        sys.exit(
+        raise InputError(
             f"Expected an empty folder or an earlier demo at {out}, got other files; choose another --out."
         )
     shutil.rmtree(out, ignore_errors=True)
@@ -138,14 +137,14 @@ def bundle_command(action: str, config_file: str, **options: object) -> list[str
 
 
 def python(words: list[str], folder: Path) -> None:
-    """Run Python with these words in the folder; end the program if it fails."""
+    """Run Python with these words in the folder; InputError if it fails."""
     done = subprocess.run(
         [sys.executable, "-W", f"ignore:{CONFIG_IS_CODE}", *words],
         cwd=folder,
         env={**os.environ, **CALM_THREADS},
     )
     if done.returncode:
-        sys.exit(f"The demo stopped, since this step failed: python {' '.join(words)}")
+        raise InputError(f"The demo stopped, since this step failed: python {' '.join(words)}")
 
 
 def tell(root: Path, picture: Path, datalist: Mapping[str, Any]) -> None:

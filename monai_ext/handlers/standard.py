@@ -11,8 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from monai_ext.errors import InputError
-from monai_ext.handlers.bars import BarFromZero
 from monai_ext.handlers.checkpoints import Checkpoints, log_once
+from monai_ext.handlers.progress_bar import BarFromZero
 from monai_ext.handlers.schedules import PolynomialDecay
 from monai_ext.handlers.seeding import EpochSeed
 
@@ -66,6 +66,7 @@ class StandardTraining:
         self.log_interval = log_interval
         self.loss = loss
         self.logged = False
+        self.bar = BarFromZero("training", epochs=True)
         self.validates = len(evaluator.data_loader) > 0
         validated = evaluator if self.validates else None
         self.parts: list[Any] = [
@@ -79,17 +80,13 @@ class StandardTraining:
         if self.validates:  # before the checkpoints, which keep what came of it
             ValidationHandler(interval=self.val_interval, validator=self.evaluator).attach(engine)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.validate_last_epoch)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self.bar.close)  # before what raises it again
         for part in self.parts:
             part.attach(engine)
         engine.add_event_handler(Events.STARTED, self.unpack_tracked_loss)
         if idist.get_rank() == 0:
             engine.add_event_handler(Events.STARTED, self.start)
-            BarFromZero(persist=True, desc="training").attach(
-                engine,
-                event_name=Events.EPOCH_COMPLETED,
-                closing_event_name=Events.COMPLETED,
-                output_transform=lambda output: {"loss": output["loss"]},
-            )
+            self.bar.attach(engine)
 
     def start(self, engine: Engine) -> None:
         """Let the first training that starts be logged, on screen and in TensorBoard."""

@@ -1,8 +1,4 @@
-"""Failures on MONAI's command line: one line where the user can mend it, a traceback where it is our fault.
-
-``python -m monai.bundle`` is MONAI's own program, so what it does with an exception can only be changed by
-Python's hook. It is set when a config imports ``monai_ext.bundle`` in that program, never elsewhere.
-"""
+"""Failures on a command line: one line where the user can mend it, a traceback where it is our own fault."""
 
 import errno
 import re
@@ -12,29 +8,22 @@ from collections.abc import Iterator
 from itertools import pairwise
 from types import TracebackType
 
-import torch
-
-from monai_ext.bundle.values import FALSE
 from monai_ext.errors import InputError
 
-PROGRAM = "monai.bundle"
 QUOTED = re.compile(r"^monai_ext\.[\w.]+Error: (.+)$", re.MULTILINE)
 """Our message inside that of MONAI, which quotes tracebacks where it tries one reader after the other."""
 OF_THE_SYSTEM = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OUT_OF_MEMORY = "OutOfMemoryError"
+"""Name of torch's exception, which is not imported for it: that takes seconds."""
+NO = ("false", "no", "off", "0")
 INTERRUPTED = "Interrupted; files that were written before are whole."
 
 
-def install() -> None:
-    """Set the hook if the running program is ``python -m monai.bundle``."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    if spec is not None and spec.name.removesuffix(".__main__") == PROGRAM:
-        sys.excepthook = tell
+def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what the user can mend, or else the traceback, and end with the exit code that fits.
 
-
-def tell(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:  # the signature of ``sys.excepthook``
-    """Print what the user can mend, or the whole traceback, and end with the exit code that fits."""
+    Arguments as ``sys.excepthook`` gets them.
+    """
     interrupted = issubclass(kind, KeyboardInterrupt)
     message = (str(error) or INTERRUPTED) if interrupted else message_of(error)
     if message is None or wants_traceback():
@@ -49,7 +38,7 @@ def wants_traceback() -> bool:
     for word, following in pairwise([*sys.argv, ""]):
         name, _, value = word.partition("=")
         if name == "--debug":
-            return (value or following).lower() not in FALSE
+            return (value or following).lower() not in NO
     return False
 
 
@@ -65,7 +54,7 @@ def message_of(error: BaseException) -> str | None:
         if isinstance(one, OSError) and one.errno in OF_THE_SYSTEM:
             place = one.filename or "files"
             return f"Expected permission and room to write {place}, got: {one.strerror}."
-        if isinstance(one, torch.OutOfMemoryError):
+        if type(one).__name__ == OUT_OF_MEMORY:
             return (
                 "Expected enough memory on the GPU, got less; close other programs, or pass --device cpu or, "
                 "in training, a smaller --train::dataloader::batch_size."
