@@ -1,3 +1,4 @@
+import itertools
 import logging
 from collections import Counter
 
@@ -103,6 +104,29 @@ def test_batches_depend_only_on_seed_and_epoch():
     second = epoch_of(0, 2)
     assert second == epoch_of(0, 2)
     assert second not in (epoch_of(0, 1), epoch_of(1, 2), epoch_of(2, 0))
+
+
+@pytest.mark.parametrize("part", ["seed", "epoch", "rank"])
+def test_another_seed_epoch_or_process_draws_other_entries_and_other_numbers(part, monkeypatch):
+    def draw(seed=0, epoch=1, rank=0):
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda: rank)
+        noise = []
+        loader = BatchLoader(
+            data,
+            4,
+            seed=seed,
+            augmentation=lambda batch, g: noise.append(torch.rand(3, generator=g).tolist()) or batch,
+        )
+        loader.epoch = epoch
+        return drawn(loader), noise
+
+    data = dataset(full=20)
+    several = [draw(**{part: number}) for number in range(1, 5)]
+    assert several == [draw(**{part: number}) for number in range(1, 5)]
+    for pair in itertools.combinations(several, 2):
+        (entries, noise), (other_entries, other_noise) = pair
+        assert entries != other_entries and noise[0] != other_noise[0]
 
 
 def test_iterating_again_gives_the_epoch_again_until_it_is_advanced():

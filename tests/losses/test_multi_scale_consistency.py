@@ -172,6 +172,19 @@ def test_gradient(gate):
     assert torch.autograd.gradcheck(lambda z: loss(z, label), logits.requires_grad_())
 
 
+def kept_for_backward(gate: str) -> int:
+    """Tensors that the forward pass keeps for the gradient."""
+    logits, label = case(4, 4)
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        MultiScaleConsistencyLoss(gate=gate)(logits.requires_grad_(), label)
+    return len(kept)
+
+
+def test_the_gate_has_no_gradient_to_keep_memory_for():
+    assert kept_for_backward("image") == kept_for_backward("pixel")  # the former takes one maximum more
+
+
 @pytest.mark.parametrize("axes", [0, 1], ids=["no axis of scales", "one scale"])
 def test_one_scale_is_the_cross_entropy_alone(axes):
     logits, label = case(4, 4)
