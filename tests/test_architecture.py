@@ -7,7 +7,17 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-LEAF = {"torch", "monai", "numpy", "scipy", "skimage", "monai_ext.errors", "monai_ext.keys", "monai_ext.cams"}
+LEAF = {
+    "torch",
+    "monai",
+    "numpy",
+    "scipy",
+    "skimage",
+    "monai_ext.errors",
+    "monai_ext.failures",
+    "monai_ext.keys",
+    "monai_ext.cams",
+}
 ALLOWED = {
     "losses": LEAF,
     "networks": LEAF,
@@ -17,7 +27,14 @@ ALLOWED = {
     "datalist": LEAF | {"monai_ext.images", "nibabel", "rich"},
     "data": LEAF | {"monai_ext.datalist", "monai_ext.images", "monai_ext.transforms", "tqdm"},
     "preparation": LEAF
-    | {"monai_ext.datalist", "monai_ext.images", "monai_ext.transforms", "nibabel", "rich", "typer"},
+    | {
+        "monai_ext.datalist",
+        "monai_ext.failures",
+        "monai_ext.images",
+        "monai_ext.transforms",
+        "rich",
+        "typer",
+    },
     "phantoms": LEAF | {"monai_ext.datalist", "nibabel"},
     "handlers": {
         "ignite",
@@ -31,6 +48,7 @@ ALLOWED = {
         "monai_ext.cams",
         "monai_ext.drawing",
         "monai_ext.errors",
+        "monai_ext.images",
         "monai_ext.bundle.run_lock",
         "monai_ext.bundle.saved_files",
     },

@@ -9,6 +9,7 @@ from monai_ext.bundle.settings import options_beside_modalities
 from monai_ext.datalist import DataError, items, read_datalist, require_valid
 from monai_ext.datalist.check_entries import parse_entries
 from monai_ext.datalist.check_overlaps import overlap_problems
+from monai_ext.datalist.fit import misfit
 from monai_ext.datalist.tags import untagged
 from monai_ext.errors import InputError
 from monai_ext.images.inputs import Items
@@ -23,6 +24,7 @@ def require_data(
     num_classes: int,
     settings: Mapping[str, Any] | None = None,
     scoring_kinds: Collection[str] = ("full",),
+    learns_from: str | None = None,
 ) -> None:
     """See that data can be used: in a config's ``run``, before the engine.
 
@@ -37,16 +39,20 @@ def require_data(
         settings: values by id; every case must have their ``modalities`` (one need not be named).
         scoring_kinds: kinds of supervision that the section ``validation`` may hold; with "tags" among them,
             every item must have tags.
+        learns_from: kind of weak labels that the bundle is for; where the training list holds those of another
+            bundle instead, this alone is said.
 
     Raises:
         InputError: with one line for each problem.
     """
     problems = untagged(sections) if Supervision.TAGS.value in scoring_kinds else []
-    named: list[str] = []
+    named = list((settings or {}).get(MODALITIES, []))
     if Path(datalist).is_file() or not any(sections.values()):
         content = read_datalist(datalist)
         logger.info(f"data: {content['name']}")
         named = content[MODALITIES]
+        if learns_from and (problem := misfit(sections.get("training", []), named, learns_from)):
+            raise InputError(f"{datalist}: {problem}")
         problems += _unlike_network(datalist, num_classes, settings or {})
         if "test" not in sections:
             entries, _ = parse_entries({**sections, "test": read_items(datalist, "test")})

@@ -58,36 +58,54 @@ def parse_entries(
     numbered = [(section, i, item) for section, content in sections.items() for i, item in enumerate(content)]
     for order, (section, i, item) in enumerate(numbered):
         name = f"{section}[{i}]"
-        if not isinstance(item, Mapping):
-            problems.append(
-                (order, f"{name}: Expected an item with an image, got {item!r}; write an object.")
-            )
-            continue
-        name += f" ({item[CASE]})" if item.get(CASE) else ""
-        problems += [(order, f"{name}: {message}") for message in key_problems(item)]
-        images = item.get(IMAGE)
-        images = [images] if isinstance(images, (str, Path)) else images
-        paths = [item.get(LABEL), item.get(REFERENCE)]
-        if not isinstance(images, (list, tuple)) or not images or not all(map(_is_path, images)):
-            problems.append(
-                (order, f"{name}: Expected image to be a path or a list of paths, got {images!r}; add it.")
-            )
-            continue
-        if not all(path is None or _is_path(path) for path in paths):
-            problems.append(
-                (order, f"{name}: Expected label and reference to be paths, got {paths}; correct them.")
-            )
-            continue
-        label, reference = (Path(path) if path else None for path in paths)
-        allowed = list(map(Supervision, scoring_kinds if section == "validation" else ("full",)))
-        kind, messages = _kind(section, item.get(SUPERVISION, Supervision.FULL), label, allowed)
+        if isinstance(item, Mapping):
+            name += f" ({item[CASE]})" if item.get(CASE) else ""
+            allowed = [Supervision(kind) for kind in scoring_kinds] if section == "validation" else []
+            entry, messages = _parse(order, section, name, item, allowed or [Supervision.FULL])
+            entries += [entry] if entry else []
+        else:
+            messages = [f"Expected an item with an image, got {item!r}; write an object."]
         problems += [(order, f"{name}: {message}") for message in messages]
-        digest, messages = _digest(item.get(LABEL_SHA256))
-        problems += [(order, f"{name}: {message}") for message in messages]
-        patient, case = (str(item.get(key) or "") for key in (PATIENT, CASE))
-        files = tuple(map(Path, images)), label, reference
-        entries.append(Entry(order, section, name, *files, kind, patient, digest, item.get(TAGS), case))
-    return entries, problems
+    return entries, problems + _unlabeled(entries)
+
+
+def _parse(
+    order: int, section: str, name: str, item: Mapping[str, Any], scoring: Collection[Supervision]
+) -> tuple[Entry | None, list[str]]:
+    """An item, if its files can be looked for, and what is wrong with it."""
+    messages = key_problems(item)
+    images = item.get(IMAGE)
+    images = [images] if isinstance(images, (str, Path)) else images
+    if not isinstance(images, (list, tuple)) or not images or not all(map(_is_path, images)):
+        got = f"Expected image to be a path or a list of paths, got {images!r}"
+        return None, [*messages, f"{got}; add it."]
+    paths = [item.get(LABEL), item.get(REFERENCE)]
+    if not all(path is None or _is_path(path) for path in paths):
+        return None, [*messages, f"Expected label and reference to be paths, got {paths}; correct them."]
+    label, reference = (Path(path) if path else None for path in paths)
+    kind, kind_messages = _kind(section, item.get(SUPERVISION, Supervision.FULL), label, scoring)
+    digest, digest_messages = _digest(item.get(LABEL_SHA256))
+    patient, case = (str(item.get(key) or "") for key in (PATIENT, CASE))
+    files = tuple(map(Path, images)), label, reference
+    entry = Entry(order, section, name, *files, kind, patient, digest, item.get(TAGS), case)
+    return entry, [*messages, *kind_messages, *digest_messages]
+
+
+def _unlabeled(entries: Sequence[Entry]) -> list[Problem]:
+    """Sections that score and hold images without annotation, as the Decathlon's test list; one text each."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.section != "training" and entry.kind is Supervision.NONE:
+            found.setdefault(entry.section, []).append(entry)
+    return [
+        (
+            listed[0].order,
+            f"{listed[0].name}{f' and {len(listed) - 1} more' * (len(listed) > 1)}: Expected supervision "
+            '"full" in a section that scores, got "none"; give the full masks, or take these images out: '
+            "inference segments them by --input.",
+        )
+        for listed in found.values()
+    ]
 
 
 def is_sha256(value: Any) -> TypeGuard[str]:
@@ -122,7 +140,7 @@ def _kind(
             f'Expected a label for supervision "{kind.value}", got none; '
             'add its path or set supervision to "none".'
         )
-    if section != "training" and kind not in scoring:
+    if section != "training" and kind not in (*scoring, Supervision.NONE):
         wanted = " or ".join(f'"{allowed.value}"' for allowed in scoring)
         messages.append(
             f'Expected supervision {wanted} in a section that scores, got "{kind.value}"; '

@@ -1,5 +1,6 @@
 """The form of one item of a datalist: what must be there, what may be left out, and what it then is."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def normalized_item(entry: Any, where: str, folder: Path) -> dict[str, Any]:
     return item
 
 
-def key_problems(item: dict[str, Any]) -> list[str]:
+def key_problems(item: Mapping[str, Any]) -> list[str]:
     """One text for each key of an item that seems to be another one, misspelled."""
     return [
         f'Expected the key "{meant}", got "{key}"; correct its spelling.'

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from monai_ext.datalist.format import SECTIONS
 from monai_ext.errors import InputError
+from monai_ext.failures import tell
 from monai_ext.keys import Supervision
 from monai_ext.preparation.cases import Patient, Prepared
 from monai_ext.preparation.folders import DATALIST, staged_folder
@@ -41,8 +42,8 @@ def run(main: Callable[..., None]) -> None:
     app.command()(main)
     try:
         app()
-    except InputError as error:
-        sys.exit(str(error))
+    except Exception as error:  # before Typer's own hook draws it
+        tell(type(error), error, error.__traceback__)
 
 
 @contextmanager

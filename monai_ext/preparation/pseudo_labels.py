@@ -1,12 +1,16 @@
 """What one bundle predicted, as the noisy labels that another one learns from."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_ext.datalist.check_entries import parse_entries
+from monai_ext.datalist.check_overlaps import case_problems
 from monai_ext.datalist.checks import check_datalist
 from monai_ext.datalist.datalist import items, read_datalist, write_datalist
+from monai_ext.errors import InputError
+from monai_ext.images.search import stem
 from monai_ext.keys import CASE, IMAGE, LABEL, LABEL_SHA256, SUPERVISION, Supervision
 
 SUFFIXES = ("_seg.nii.gz", "_seg.nii", ".nii.gz", ".nii")
@@ -28,18 +32,20 @@ def write_pseudo_labels(datalist: Path, predictions: Path, out: Path) -> dict[st
         Number of training cases by kind of supervision in the new datalist.
 
     Raises:
-        ValueError: if a prediction is missing, nothing is to be replaced, ``out`` exists, or the checks find
+        InputError: if a prediction is missing, nothing is to be replaced, ``out`` exists, or the checks find
             a problem; ``out`` is then removed again.
     """
     if out.exists():
-        raise ValueError(f"Expected a folder to make, got {out}, which exists; choose another.")
+        raise InputError(f"Expected a folder to make, got {out}, which exists; choose another.")
     content = read_datalist(datalist)
     listed = {section: [dict(i) for i in items(datalist, section)] for section in ("validation", "test")}
     training = [dict(item) for item in items(datalist, "training")]
     doubtful = [item for item in training if item[SUPERVISION] != Supervision.FULL.value]
     if not doubtful:
-        raise ValueError(f"{datalist}: Expected a training case without a full mask, got none.")
-    found = {item[CASE]: find_prediction(item, predictions) for item in doubtful}
+        raise InputError(f"{datalist}: Expected a training case without a full mask, got none.")
+    if problems := case_problems(parse_entries({"training": training})[0]):
+        raise InputError(f"{datalist}: {problems[0][1]}")
+    found = find_predictions(doubtful, predictions)
     (out / "labels").mkdir(parents=True)
     try:
         for item in doubtful:
@@ -60,7 +66,7 @@ def write_pseudo_labels(datalist: Path, predictions: Path, out: Path) -> dict[st
             **listed,
         )
         if problems := check_datalist(path, references=False, sections=["training"]):
-            raise ValueError("\n".join(problems))
+            raise InputError("\n".join(problems))
     except BaseException:
         shutil.rmtree(out)
         raise
@@ -68,16 +74,43 @@ def write_pseudo_labels(datalist: Path, predictions: Path, out: Path) -> dict[st
     return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
 
-def find_prediction(item: Mapping[str, Any], folder: Path) -> Path:
-    """The file of an item's prediction."""
-    names = [item[CASE]]
-    if isinstance(item[IMAGE], str):  # of several files none gives the prediction its name
-        names.insert(0, Path(item[IMAGE]).name.removesuffix(".gz").removesuffix(".nii"))
-    files = [folder / f"{name}{suffix}" for name in names for suffix in SUFFIXES]
-    for file in files:
-        if file.is_file():
-            return file
-    raise ValueError(
-        f"training case {item[CASE]}: Expected its prediction {files[0]}, found none; predict every training "
-        "case without a full mask, as the README of the first bundle says, and name the folder."
-    )
+def find_predictions(items: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, Path]:
+    """The file of each item's prediction, by case; none is that of two cases.
+
+    It has the name of the image, in as many of its folders as tell images apart, or that of the case.
+
+    Raises:
+        InputError: an item has no prediction, or two items have one.
+    """
+    names = [_image_name(item) for item in items]
+    found: dict[str, Path] = {}
+    for item, name in zip(items, names, strict=True):
+        places = _places(item, names.count(name) == 1)
+        files = [folder / f"{place}{suffix}" for place in places for suffix in SUFFIXES]
+        prediction, case = next((file for file in files if file.is_file()), None), item[CASE]
+        if prediction is None:
+            raise InputError(
+                f"training case {case}: Expected its prediction {files[0]}, found none; predict every "
+                "training case without a full mask, as the README of the first bundle says, and name the folder."
+            )
+        if other := next((other for other, file in found.items() if file == prediction), None):
+            raise InputError(
+                f"training case {case}: Expected a prediction of its own, got {prediction}, which {other} has"
+                "; name predictions by case."
+            )
+        found[case] = prediction
+    return found
+
+
+def _image_name(item: Mapping[str, Any]) -> str:
+    """Name of the image; empty where there are several, none of which gives the prediction its name."""
+    return stem(Path(item[IMAGE])) if isinstance(item[IMAGE], str) else ""
+
+
+def _places(item: Mapping[str, Any], alone: bool) -> list[str]:
+    """What the prediction may be called: ``alone`` if no other image has the name of this one."""
+    if not (name := _image_name(item)):
+        return [item[CASE]]
+    parents = [parent.name for parent in Path(item[IMAGE]).parents]
+    in_folders = ["/".join([*reversed(parents[:depth]), name]) for depth in (1, 2, 3)]
+    return [name] * alone + in_folders + [item[CASE]]

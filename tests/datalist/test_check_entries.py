@@ -112,4 +112,6 @@ def test_a_caller_may_allow_other_kinds_for_validation_alone(kind):
     ((_, message),) = parse_entries({"test": [tagged]}, **allowed)[1]
     assert message.startswith('test[0] (a1): Expected supervision "full" in a section that scores')
     ((_, message),) = parse_entries({"validation": [item("b", "b", supervision="none")]}, **allowed)[1]
+    assert 'Expected supervision "full" in' in message
+    ((_, message),) = parse_entries({"validation": [item("b", "b", supervision="noisy")]}, **allowed)[1]
     assert 'Expected supervision "full" or "tags" in' in message
