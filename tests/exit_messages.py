@@ -1,10 +1,11 @@
-"""What a function says when it ends the program."""
+"""What a function says when it refuses its arguments."""
 
 import pytest
 
+from monai_ext.errors import InputError
+
 
 def message_of(function, *args, **kwargs):
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(InputError) as caught:
         function(*args, **kwargs)
-    assert isinstance(caught.value.code, str)  # Python prints it and exits with 1
-    return caught.value.code
+    return str(caught.value)

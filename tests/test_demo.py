@@ -4,22 +4,26 @@ from pathlib import Path
 import pytest
 import yaml
 
-from monai_ext.demo import DEMOS, REPOSITORY, bundle_command, files, make_room, run_demo, tell
+from monai_ext.demo import DEMOS, bundle_command, files, make_room, run_demo, tell
+from monai_ext.errors import InputError
+from monai_ext.resources import bundle_folder
 
 
 def refused(data, out):
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(InputError) as caught:
         make_room(data, out)
     return str(caught.value)
 
 
 def test_an_unknown_bundle_is_named(tmp_path):
-    with pytest.raises(SystemExit, match=r"bundle among .*lv_mixed_supervision_segmentation.*, got 'brain'"):
+    with pytest.raises(InputError, match=r"bundle among .*lv_mixed_supervision_segmentation.*, got 'brain'"):
         run_demo("brain", None, tmp_path)
 
 
 def test_every_bundle_has_a_demo():
-    assert set(DEMOS) == {folder.parent.name for folder in (REPOSITORY / "bundles").glob("*/configs")}
+    assert set(DEMOS) == {
+        path.parent.name for path in (Path(__file__).parents[1] / "bundles").glob("*/configs")
+    }
 
 
 def test_only_an_earlier_demo_is_replaced(tmp_path):
@@ -55,7 +59,7 @@ def test_commands_are_those_of_monai():
 @pytest.mark.parametrize("bundle", DEMOS)
 @pytest.mark.parametrize("config", ["train", "inference"])
 def test_mix_ins_of_a_demo_override_what_training_and_inference_have(bundle, config):
-    configs = REPOSITORY / "bundles" / bundle / "configs"
+    configs = bundle_folder(bundle) / "configs"
     known = yaml.safe_load((configs / f"{config}.yaml").read_text(encoding="utf-8"))
     for name in DEMOS[bundle].mix_ins:
         assert yaml.safe_load((configs / f"{name}.yaml").read_text(encoding="utf-8")).keys() <= known.keys()

@@ -1,6 +1,7 @@
 import pytest
 
 from monai_ext.bundle.settings import options_beside_modalities, stop_if_unfit
+from monai_ext.errors import InputError
 
 FITTING = {"modalities": ["t1", "flair"], "weights_of_modalities": [0, 1], "edges": 1, "threshold": 0.5}
 
@@ -9,8 +10,8 @@ def lines(**changes):
     """What it has against these settings; nothing if it accepts them."""
     try:
         stop_if_unfit(FITTING | changes)
-    except SystemExit as error:
-        return str(error.code).splitlines()
+    except InputError as error:
+        return str(error).splitlines()
     return []
 
 
@@ -31,7 +32,7 @@ def test_settings_that_fit_pass(changes):
 
 def test_a_config_may_have_none_of_them():
     stop_if_unfit({})
-    with pytest.raises(SystemExit, match="Expected 0 < threshold <= 1, got 2"):
+    with pytest.raises(InputError, match="Expected 0 < threshold <= 1, got 2"):
         stop_if_unfit({"threshold": 2})
 
 

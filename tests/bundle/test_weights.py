@@ -1,7 +1,5 @@
 """What weights a bundle takes before it segments or scores."""
 
-import json
-
 import pytest
 import torch
 
@@ -9,35 +7,24 @@ from monai_ext import bundle
 from tests.exit_messages import message_of
 
 
-@pytest.fixture
-def metadata(tmp_path):
-    def write():
-        path = tmp_path / "metadata.json"
-        content = {"monai_version": "1.0", "pytorch_version": "2.0", "required_packages_version": {}}
-        path.write_text(json.dumps(content))
-        return path
-
-    return write
-
-
-def test_inference_needs_weights(tmp_path, metadata):
+def test_inference_needs_weights(tmp_path):
     weights = tmp_path / "model.pt"
     network = torch.nn.Linear(2, 1)
-    message = message_of(bundle.prepare_inference, metadata(), weights, network)
+    message = message_of(bundle.require_weights, weights, network)
     assert f"Expected trained weights at {weights}, found none" in message
     torch.save(network.state_dict(), weights)
-    bundle.prepare_inference(metadata(), weights, network)
-    message = message_of(bundle.prepare_inference, metadata(), weights, torch.nn.Linear(3, 1))
+    bundle.require_weights(weights, network)
+    message = message_of(bundle.require_weights, weights, torch.nn.Linear(3, 1))
     assert f"Expected weights weight of shape (1, 3) in {weights}, got (1, 2)" in message
     deeper = torch.nn.Sequential(torch.nn.Linear(2, 1))
-    assert "got none" in message_of(bundle.prepare_inference, metadata(), weights, deeper)
+    assert "got none" in message_of(bundle.require_weights, weights, deeper)
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 half of an archive"])
-def test_damaged_weights_end_the_program_with_one_line(tmp_path, metadata, content):
+def test_damaged_weights_end_the_program_with_one_line(tmp_path, content):
     weights = tmp_path / "model.pt"
     weights.write_bytes(content)
-    message = message_of(bundle.prepare_inference, metadata(), weights, torch.nn.Linear(2, 1))
+    message = message_of(bundle.require_weights, weights, torch.nn.Linear(2, 1))
     assert message.startswith(f"Expected {weights} to be whole weights, got: ")
     assert "\n" not in message
 
@@ -46,17 +33,17 @@ def test_damaged_weights_end_the_program_with_one_line(tmp_path, metadata, conte
     ("settings", "words"),
     [(None, "such as num_classes and channels"), ({"modalities": ["t1"]}, "such as modalities and channels")],
 )
-def test_weights_of_a_larger_network_are_refused(tmp_path, metadata, settings, words):
+def test_weights_of_a_larger_network_are_refused(tmp_path, settings, words):
     weights = tmp_path / "model.pt"
     torch.save(torch.nn.Linear(2, 1).state_dict(), weights)
     smaller = torch.nn.Linear(2, 1, bias=False)
-    message = message_of(bundle.prepare_inference, metadata(), weights, smaller, settings)
+    message = message_of(bundle.require_weights, weights, smaller, settings)
     assert message.startswith(f"Expected no weights bias in {weights}, got (1,); ") and words in message
 
 
-def test_a_file_of_more_than_weights_is_refused(tmp_path, metadata):
+def test_a_file_of_more_than_weights_is_refused(tmp_path):
     weights = tmp_path / "checkpoint.pt"
     network = torch.nn.Linear(2, 1)
     torch.save({"network": network.state_dict(), "epoch": 3}, weights)
-    message = message_of(bundle.prepare_inference, metadata(), weights, network)
+    message = message_of(bundle.require_weights, weights, network)
     assert f"Expected weights weight of shape (1, 2) in {weights}, got none" in message
