@@ -8,9 +8,11 @@ import matplotlib
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from monai.data import MetaTensor
 
 from monai_ext.cams import channel_that_is_there
 from monai_ext.drawing import MAP, draw, write_on
+from monai_ext.images.transforms import slice_axis
 from monai_ext.keys import CASE, IMAGE, MAP_SUFFIX, PRED
 
 matplotlib.use("Agg")
@@ -51,7 +53,7 @@ class OverlayPictures:
         batch: Any = engine.state.batch
         output: Any = engine.state.output
         for given, made in zip(batch, output, strict=True):
-            shown = {key: array(made[key]) for key in (IMAGE, PRED, PRED_MAP) if key in made}
+            shown = {key: slices_last(made[key]) for key in (IMAGE, PRED, PRED_MAP) if key in made}
             self.draw(str(given[CASE]), shown)
 
     def draw(self, case: str, volumes: dict[str, np.ndarray]) -> None:
@@ -99,6 +101,9 @@ def slice_to_show(mask: np.ndarray, cam: np.ndarray | None) -> int:
     return mask.shape[-1] // 2
 
 
-def array(volume: torch.Tensor) -> np.ndarray:
-    """A tensor as an array."""
-    return np.asarray(torch.as_tensor(volume).cpu())
+def slices_last(volume: torch.Tensor) -> np.ndarray:
+    """A tensor (C, X, Y, Z) as an array whose last axis is the one across which slices are cut."""
+    array = np.asarray(torch.as_tensor(volume).cpu())
+    if not isinstance(volume, MetaTensor):
+        return array
+    return np.moveaxis(array, 1 + slice_axis(volume.affine.numpy(), array.shape[1:]), -1)

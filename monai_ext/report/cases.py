@@ -9,6 +9,7 @@ import numpy as np
 
 from monai_ext.drawing import MARKS
 from monai_ext.images.files import read_volume
+from monai_ext.images.transforms import slice_axis
 from monai_ext.keys import CASE, IMAGE, LABEL, PATIENT, PRED, REFERENCE, SUPERVISION, Supervision
 
 NOISY = "noisy label"
@@ -51,7 +52,8 @@ class Shown:
     Attributes:
         section: the list that it is from.
         name: of the case.
-        volumes: image, labels, predictions and truth (H, W, D) by the titles of their columns.
+        volumes: image, labels, predictions and truth (H, W, D) by the titles of their columns; the last axis
+            is the one across which slices are cut.
         spacing: distance between voxels along each axis, in mm.
         notes: words to write on a column, by title.
     """
@@ -96,14 +98,18 @@ def show(section: str, item: Mapping[str, Any], sources: Sources) -> Shown:
     """Read and segment a case; columns of labels that it does not have are None."""
     files = item[IMAGE] if isinstance(item[IMAGE], list) else [item[IMAGE]]
     paths = [sources.folder / file for file in files]
-    image, spacing = read_channel(paths, sources.channel)
+    image, affine = read_channel(paths, sources.channel)
     labels, notes = labels_of(item, sources)
     given: dict[str, Any] = {IMAGE: [str(path) for path in paths] if len(paths) > 1 else str(paths[0])}
     if LABEL in item:
         given[LABEL] = str(sources.folder / item[LABEL])
     volumes: dict[str, Any] = {"image": image, **labels, **predictions_of(given, sources)}
     volumes["truth"] = read_mask(sources.folder / item[REFERENCE if REFERENCE in item else LABEL])
-    return Shown(section, item[CASE], volumes, spacing, notes)
+    across = slice_axis(affine, image.shape)
+    turned = {title: None if v is None else np.moveaxis(v, across, -1) for title, v in volumes.items()}
+    spacing = np.delete(np.linalg.norm(affine[:3, :3], axis=0), across).tolist()
+    spacing.append(float(np.linalg.norm(affine[:3, across])))
+    return Shown(section, item[CASE], turned, tuple(spacing), notes)
 
 
 def labels_of(item: Mapping[str, Any], sources: Sources) -> tuple[dict[str, Any], dict[str, str]]:
@@ -128,13 +134,12 @@ def predictions_of(given: Mapping[str, Any], sources: Sources) -> dict[str, np.n
     return baseline | {final if key == PRED else key: volume for key, volume in predictions.items()}
 
 
-def read_channel(files: Sequence[Path], channel: int) -> tuple[np.ndarray, tuple[float, ...]]:
-    """One channel (H, W, D) of the files of a case, and the spacing in mm."""
+def read_channel(files: Sequence[Path], channel: int) -> tuple[np.ndarray, np.ndarray]:
+    """One channel (H, W, D) of the files of a case, and its affine."""
     if len(files) > 1:
         files, channel = [files[channel]], 0
     volume = read_volume(files[0])
-    array = volume.array if volume.array.ndim == 3 else volume.array[..., channel]
-    return array, tuple(np.linalg.norm(volume.affine[:3, :3], axis=0).tolist())
+    return volume.array if volume.array.ndim == 3 else volume.array[..., channel], volume.affine
 
 
 def read_mask(file: Path) -> np.ndarray:

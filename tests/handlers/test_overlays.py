@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
+from monai.data import MetaTensor
 
 from monai_ext.handlers import OverlayPictures
 from monai_ext.handlers.overlays import slice_to_show
@@ -131,3 +132,12 @@ def test_the_slice_shown_has_the_largest_object():
     assert slice_to_show(mask, cam) == 3
     mask[0, 0, 4] = mask[:2, :2, 1] = 1
     assert slice_to_show(mask, cam) == 1
+
+
+def test_slices_are_those_that_the_network_sees(drawn):
+    given, made = case()
+    for key, volume in made.items():
+        made[key] = MetaTensor(volume.movedim(-1, 1), affine=torch.diag(torch.tensor([8.0, 1, 1, 1])))
+    figure, axes = drawn(given, made)
+    assert figure.get_suptitle().startswith("p1, slice 3 of 4 (from 1), 49 voxels")
+    assert axes[0].images[0].get_array().shape == (20, 20)

@@ -67,17 +67,31 @@ def test_the_corrected_label_is_that_of_the_review_or_the_label_as_it_was(files,
     if reviewed:
         files(**{"corrected/a": 2})
     noisy = item("a", "p", supervision="noisy", reference="t.nii.gz")
-    sources = Sources(folder, lambda given: {"pred": 0}, None, corrected, labels=[NOISY, CORRECTED])
+    sources = Sources(
+        folder, lambda given: {"pred": np.zeros((4, 5, 3))}, None, corrected, labels=[NOISY, CORRECTED]
+    )
     case = show("training", noisy, sources)
     assert [case.volumes[title].max() for title in (NOISY, CORRECTED, "truth")] == [1, shown, 3]
     assert case.notes == notes and case.spacing == (2, 2, 8)
 
 
 def test_the_result_without_the_method_stands_before_that_of_the_bundle(files):
-    folder = files(a=7, a_l=1)
+    folder, ones = files(a=7, a_l=1), np.ones((4, 5, 3))
     sources = Sources(
-        folder, lambda given: {"teacher": 1, "pred": 2}, lambda given: {"teacher": 3, "pred": 4}
+        folder,
+        lambda given: {"teacher": ones, "pred": 2 * ones},
+        lambda given: {"teacher": 3 * ones, "pred": 4 * ones},
     )
     volumes = show("test", item("a", "p"), sources).volumes
     assert list(volumes) == ["image", "without the method", "teacher", "student", "truth"]
-    assert (volumes["without the method"], volumes["student"]) == (4, 2)
+    assert [volumes[title].max() for title in ("without the method", "student")] == [4, 2]
+
+
+def test_slices_are_those_that_the_network_sees(tmp_path):
+    array = np.arange(24).reshape(2, 3, 4).astype(np.uint8)
+    for name in ("a", "a_l"):
+        nib.save(nib.Nifti1Image(array, np.diag([8.0, 1, 2, 1])), tmp_path / f"{name}.nii.gz")
+    case = show("test", item("a", "p"), Sources(tmp_path, lambda given: {"pred": array}))
+    assert case.spacing == (1, 2, 8)
+    for title in ("image", "prediction", "truth"):
+        np.testing.assert_array_equal(case.volumes[title][..., 1], array[1])
