@@ -1,5 +1,6 @@
 """What a config calls to find the images to segment, in a prepared folder or any other."""
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from monai_ext.images import inputs
 from monai_ext.images.modalities import group_cases
 from monai_ext.images.search import images_in
 from monai_ext.keys import CASE, IMAGE, MODALITIES, UNIT
+
+logger = logging.getLogger(__name__)
 
 DATALIST = "datalist.json"
 
@@ -101,6 +104,7 @@ def _listed(datalist: Path, unit: str) -> list[dict[str, Any]]:
                 f'{datalist}: Expected one image for each case, got two of case "{item[CASE]}"; name them '
                 'apart under "case".'
             )
+    logger.info(f"images of {datalist}")
     if not found:
         raise InputError(f"{datalist}: Expected cases to segment, got empty lists; add some, or set --input.")
     return list(found.values())

@@ -10,7 +10,7 @@ from typing import Any
 from monai_ext.errors import InputError
 from monai_ext.images.files import read_volume
 from monai_ext.images.grids import common_grid
-from monai_ext.images.headers import shape_in_header
+from monai_ext.images.headers import channels_in_header, shape_in_header
 from monai_ext.images.label_files import holds_few_values, without_label_maps
 from monai_ext.images.modalities import files_beside, missing_modalities, modality_problem
 from monai_ext.images.problems import image_problems
@@ -100,7 +100,9 @@ def header_problems(item: Mapping[str, Any]) -> list[str]:
 
     More than three axes are channels where the item names ``modalities``, and a series in time elsewhere.
     """
-    return [] if item.get(MODALITIES) else [p for file in files_of(item) if (p := _axes_problem(file))]
+    if names := item.get(MODALITIES):
+        return [_channels_problem(Path(item[IMAGE]), names)] if _has_other_channels(item) else []
+    return [p for file in files_of(item) if (p := _axes_problem(file))]
 
 
 def voxel_problems(item: Mapping[str, Any]) -> list[str]:
@@ -188,4 +190,18 @@ def _axes_problem(file: Path) -> str | None:
     return (
         f"{file}: Expected a volume of three axes, got the axes {' x '.join(map(str, shape))}; "
         "save one time point or channel of it as a file of its own."
+    )
+
+
+def _has_other_channels(item: Mapping[str, Any]) -> bool:
+    """Whether an item has one file for all modalities, whose header promises another number of channels."""
+    if isinstance(item[IMAGE], list):
+        return False
+    return channels_in_header(Path(item[IMAGE])) not in (None, len(item[MODALITIES]))
+
+
+def _channels_problem(file: Path, modalities: Sequence[str]) -> str:
+    return (
+        f"{file}: Expected the name NAME_<modality> with one of {', '.join(modalities)}, or a file with "
+        "all of these channels, got neither; rename it or take it away."
     )

@@ -1,5 +1,6 @@
 """The image files of cases with several modalities: what they are called, and what can be wrong with them."""
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from glob import escape
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import Any
 
 from monai_ext.errors import InputError
 from monai_ext.images.headers import channels_in_header
-from monai_ext.images.search import is_image_name, stem
+from monai_ext.images.search import is_image_name, listed, stem
 from monai_ext.keys import CASE, IMAGE, MODALITIES
+
+logger = logging.getLogger(__name__)
 
 BRATS_2023 = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair"}
 """What BraTS calls the files of modalities from 2023 on, and what it called them before."""
@@ -17,10 +20,12 @@ BRATS_2023 = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair"}
 def group_cases(files: Sequence[Path], modalities: Sequence[str], place: Path) -> list[dict[str, Any]]:
     """The cases that image files make, as items for inference.
 
-    A file is called ``NAME_<modality>`` or ``NAME-<modality>``; names of ``BRATS_2023`` count as well. A file
-    that holds all modalities as channels, in their order, has a name of its own. What a case has beside
-    ``modalities`` is passed over. Files of one name in different folders make one case, unless two of these
-    folders have the same modality: then each folder has a case, with the folders in its name.
+    A file is called ``NAME_<modality>`` or ``NAME-<modality>``, or ``<modality>`` in a folder of the case's
+    name; names of ``BRATS_2023`` count as well. A file that holds all modalities as channels, in their order,
+    has a name of its own; one that holds others makes an item, too, which ``header_problems`` refuses. What a
+    case has beside ``modalities`` is passed over, with a line that says so. Files of one name in different
+    folders make one case, unless two of these folders have the same modality: then each folder has a case,
+    with the folders in its name.
 
     Args:
         files: images, no label maps.
@@ -32,12 +37,12 @@ def group_cases(files: Sequence[Path], modalities: Sequence[str], place: Path) -
         ``case`` and ``modalities`` (names of those found), in the order of the names.
 
     Raises:
-        InputError: if a file is of no modality, or a case has two files for one.
+        InputError: if a case has two files for one modality, or two cases have one name.
     """
     parts: dict[str, list[tuple[str, Path]]] = {}
     others = []
     for file in files:
-        name, modality = split_name(file, modalities)
+        name, modality = _case_and_modality(file, modalities)
         if modality is None:
             others.append(file)
         else:
@@ -45,7 +50,13 @@ def group_cases(files: Sequence[Path], modalities: Sequence[str], place: Path) -
     found = []
     for name, pairs in parts.items():
         found += _cases_of_files(name, pairs, modalities, place)
-    found += [_case_of_channels(file, modalities) for file in others if not _belongs_to(file, parts)]
+    further = [file for file in others if _belongs_to(file, parts, len(modalities))]
+    if further:
+        logger.info(
+            f"passed over {len(further)} file{'s' * (len(further) != 1)} beside {', '.join(modalities)}: "
+            f"{listed(further, place)}"
+        )
+    found += [_case_of_channels(file, modalities) for file in others if file not in further]
     names = [item[CASE] for item in found]
     for item in found:
         if names.count(item[CASE]) > 1:
@@ -159,16 +170,19 @@ def _case_of_files(name: str, files: Mapping[str, Path], modalities: Sequence[st
 
 
 def _case_of_channels(file: Path, modalities: Sequence[str]) -> dict[str, Any]:
-    """An item of one file that holds all modalities; one that cannot be read shows when it is opened."""
-    if channels_in_header(file) not in (None, len(modalities)):
-        raise InputError(
-            f"{file}: Expected the name NAME_<modality> with one of {', '.join(modalities)}, or a file with "
-            "all of these channels, got neither; rename it or take it away."
-        )
+    """An item of one file that should hold all modalities."""
     return {IMAGE: str(file), CASE: split_name(file, [])[0], MODALITIES: list(modalities)}
 
 
-def _belongs_to(file: Path, cases: Collection[str]) -> bool:
-    """Whether a file is a further one of a case, beside its modalities."""
+def _case_and_modality(file: Path, modalities: Sequence[str]) -> tuple[str, str | None]:
+    """As ``split_name``; where the whole name is a modality, the case is called as the folder."""
+    folder = file.absolute().parent.name
+    name, modality = split_name(f"{folder}_{file.name}", modalities)
+    return (name, modality) if modality and name == folder else split_name(file, modalities)
+
+
+def _belongs_to(file: Path, cases: Collection[str], channels: int) -> bool:
+    """Whether a file is a further one of a case, and not one of all modalities."""
     name = split_name(file, [])[0]
-    return name[: max(name.rfind("_"), name.rfind("-"), 0)] in cases
+    further = any(name.startswith((f"{case}_", f"{case}-")) for case in cases)
+    return further and (channels == 1 or channels_in_header(file) != channels)

@@ -4,9 +4,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from monai_ext.bundle.inputs import find_cases
+from monai_ext.images.inputs import header_problems
 from monai_ext.images.modalities import (
     files_beside,
-    find_cases,
     missing_modalities,
     modality_problem,
     split_name,
@@ -105,7 +106,7 @@ def test_a_file_may_hold_all_modalities(tmp_path):
     expected = [{"image": str(path), "case": "p", "modalities": NAMES}]
     assert find_cases(path, NAMES) == find_cases(tmp_path, NAMES) == expected
     channels(tmp_path / "o.nii", 3)
-    touch(tmp_path, "o_seg.nii.gz", "q_t1.nii.gz")
+    touch(tmp_path, "o-seg.nii.gz", "q_t1.nii.gz")
     assert [case for case, *_ in found(tmp_path)] == ["o", "p", "q"]
 
 
@@ -125,19 +126,34 @@ def test_a_file_that_cannot_be_read_is_left_to_those_who_open_it(tmp_path):
 
 
 @pytest.mark.parametrize("layout", [".", "p_1"], ids=["flat", "folders"])
-def test_a_case_without_any_of_the_modalities_is_named(tmp_path, layout):
-    touch(tmp_path / layout, "p_1_t2.nii.gz", "p_1_seg.nii.gz")
-    touch(tmp_path / layout.replace("1", "2"), "p_t1.nii.gz")
-    with pytest.raises(
-        ValueError, match=r"p_1_t2\.nii\.gz: Expected the name .* of t1, t1ce, flair, or a file"
-    ):
-        find_cases(tmp_path, NAMES)
+def test_a_file_that_is_of_no_modality_is_refused_alone(tmp_path, layout):
+    touch(tmp_path / layout, "p_1_t2.nii.gz")
+    touch(tmp_path / layout.replace("1", "2"), "q_t1.nii.gz")
+    (first, second) = find_cases(tmp_path, NAMES)
+    (message,) = header_problems(first)
+    assert "p_1_t2.nii.gz: Expected the name NAME_<modality> with one of t1, t1ce, flair, or a file" in message
+    assert header_problems(second) == []
 
 
 def test_a_file_with_too_few_channels_is_named(tmp_path):
-    path = channels(tmp_path / "p.nii.gz", 2)
-    with pytest.raises(ValueError, match=r"p\.nii\.gz: .*all of these channels, got neither; rename it"):
-        find_cases(path, NAMES)
+    (item,) = find_cases(channels(tmp_path / "p.nii.gz", 2), NAMES)
+    assert "all of these channels, got neither; rename it" in header_problems(item)[0]
+
+
+def test_what_a_case_has_beside_its_modalities_is_passed_over_with_a_line(tmp_path, caplog):
+    caplog.set_level("INFO", "monai_ext")
+    touch(tmp_path, "p-t1.nii.gz", "p-t1-voided.nii.gz", "p-mask-healthy.nii.gz", "p-t2.nii.gz")
+    assert found(tmp_path) == [("p", ["t1"], ["p-t1.nii.gz"])]
+    assert caplog.messages == [
+        "passed over 3 files beside t1, t1ce, flair: p-mask-healthy.nii.gz, p-t1-voided.nii.gz, p-t2.nii.gz"
+    ]
+
+
+def test_folders_name_cases_whose_files_are_called_by_their_modality(tmp_path):
+    for case in ("p1", "p2"):
+        touch(tmp_path / case, "t1.nii.gz", "FLAIR.nii.gz", "seg.nii.gz")
+    expected = [(case, ["t1", "flair"], ["t1.nii.gz", "FLAIR.nii.gz"]) for case in ("p1", "p2")]
+    assert found(tmp_path) == expected and found(tmp_path / "p1") == expected[:1]
 
 
 @pytest.mark.parametrize("twin", ["p-t1.nii.gz", "p_t1.nii", "p_T1.nii.gz", "p-t1n.nii.gz"])
@@ -147,10 +163,34 @@ def test_two_files_of_one_modality_are_refused(tmp_path, twin):
         find_cases(tmp_path, NAMES)
 
 
-def test_two_cases_of_one_name_are_refused(tmp_path):
+def test_cases_of_one_name_in_two_folders_are_called_by_their_folders(tmp_path):
     channels(touch(tmp_path / "a") / "p.nii.gz", 3), channels(touch(tmp_path / "b") / "p.nii", 3)
+    touch(tmp_path / "a", "q_t1.nii.gz"), touch(tmp_path / "b", "q_t1.nii.gz", "q_flair.nii.gz")
+    assert [(case, there) for case, there, _ in found(tmp_path)] == [
+        ("a/p", NAMES),
+        ("a/q", ["t1"]),
+        ("b/p", NAMES),
+        ("b/q", ["t1", "flair"]),
+    ]
+
+
+def test_modalities_of_a_case_may_lie_in_folders_of_their_own(tmp_path):
+    touch(tmp_path / "T1", "p_t1.nii.gz"), touch(tmp_path / "FLAIR", "p_flair.nii.gz")
+    assert found(tmp_path) == [("p", ["t1", "flair"], ["p_t1.nii.gz", "p_flair.nii.gz"])]
+
+
+def test_two_cases_of_one_name_in_one_folder_are_refused(tmp_path):
+    channels(tmp_path / "p.nii.gz", 3), channels(tmp_path / "p.nii", 3)
     with pytest.raises(ValueError, match=r"Expected one case of each name at .*, got two of p; rename one"):
         find_cases(tmp_path, NAMES)
+
+
+def test_folders_are_looked_through_at_any_depth_if_asked_for(tmp_path):
+    touch(tmp_path / "x" / "ses-1", "p_t1.nii.gz"), touch(tmp_path / "x" / "ses-2", "p_t1.nii.gz")
+    with pytest.raises(ValueError, match=r"found none there but some in x/ses-1, x/ses-2; name one"):
+        find_cases(tmp_path, NAMES)
+    cases = [item["case"] for item in find_cases(tmp_path, NAMES, recursive=True)]
+    assert cases == ["x/ses-1/p", "x/ses-2/p"]
 
 
 @pytest.mark.parametrize(("name", "got"), [("empty", "found none"), ("absent", "got no such file or folder")])
