@@ -160,8 +160,18 @@ def test_evaluation_leaves_the_handlers_that_save_weights_out(bundle):
 
 def test_inference_says_what_it_wrote_and_where(bundle):
     config = content(bundle / "configs" / "inference.yaml")
-    progress = {"_target_": "monai_ext.handlers.InferenceProgress", "output_dir": "@output_dir"}
-    assert progress in config["handlers"]
+    summary = {"_target_": "monai_ext.handlers.InferenceSummary", "output_dir": "@output_dir"}
+    assert "@summary" in config["handlers"] and summary.items() <= config["summary"].items()
+    assert config["summary"]["labels"] == "@labels"
+
+
+def test_volumes_are_called_as_the_classes_of_the_metadata(bundle):
+    labels = content(bundle / "configs" / "inference.yaml")["labels"]
+    pred = metadata(bundle)["network_data_format"]["outputs"]["pred"]["channel_def"]
+    named = {name for name in labels if any(channel.endswith(name) for channel in pred.values())}
+    assert named == set(labels)
+    if len(labels) == len(pred):  # else there are channels for each modality
+        assert labels == list(pred.values())
 
 
 def test_metadata_follows_the_bundle_specification(bundle):

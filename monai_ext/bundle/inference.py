@@ -87,8 +87,8 @@ class _Memory:
         if needed <= self.free:
             return []
         return [
-            f"{files_of(item)[0]}: Expected an image for which {self.free:.1f} GB of free memory do, got "
-            f"{_times(shape)} voxels, which take about {needed:.1f} GB; end other programs, use a "
+            f"{files_of(item)[0]}: Expected an image for which {self.free:.1f} GB of free memory suffice, "
+            f"got {_times(shape)} voxels, which take about {needed:.1f} GB; end other programs, use a "
             "machine with more memory, or crop the image."
         ]
 

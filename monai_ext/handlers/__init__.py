@@ -7,7 +7,7 @@ from monai_ext.handlers.label_review import LabelReview
 from monai_ext.handlers.memorization import MemorizationDetector
 from monai_ext.handlers.metrics import mean_dice, tag_accuracy
 from monai_ext.handlers.overlays import OverlayPictures
-from monai_ext.handlers.progress import InferenceProgress
+from monai_ext.handlers.progress import InferenceSummary
 from monai_ext.handlers.schedules import PolynomialDecay, RampUp
 from monai_ext.handlers.seeding import EpochSeed
 from monai_ext.handlers.standard import StandardTraining
@@ -17,7 +17,7 @@ __all__ = [
     "Checkpoints",
     "EpochSeed",
     "EvaluationSummary",
-    "InferenceProgress",
+    "InferenceSummary",
     "LabelCorrection",
     "LabelReview",
     "MemorizationDetector",

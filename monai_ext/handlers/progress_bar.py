@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from tqdm.auto import tqdm
 
@@ -43,7 +44,7 @@ class BarFromZero:
         self.bar.update()
         if self.epochs:
             output: Any = engine.state.output
-            self.bar.set_postfix(loss=f"{float(output['loss']):.3g}")
+            self.bar.set_postfix(loss=f"{float(torch.as_tensor(output['loss']).detach()):.3g}")
 
     def close(self, engine: Engine, error: BaseException | None = None) -> None:
         """Leave it as it is."""

@@ -1,28 +1,33 @@
-import logging
+import os
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from monai_ext.bundle.inputs import find_cases
+from monai_ext.errors import InputError
 from monai_ext.images.inputs import (
-    find_cases,
     find_images,
-    stop_if_incomplete,
-    stop_if_unreadable,
+    header_problems,
+    incomplete_problem,
+    voxel_problems,
     warn_of_missing,
 )
 from monai_ext.keys import CASE, IMAGE, MODALITIES
-from tests.exit_messages import message_of
 
 NAMES = ["t1", "flair", "t1ce"]
 
 
-def save(path, shape=(4, 4, 2), affine=None):
+def save(path, shape=(4, 5, 2), affine=None):
     values = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(values, np.eye(4) if affine is None else affine), path)
     return str(path)
+
+
+def cases_of(items):
+    return [item[CASE] for item in items]
 
 
 @pytest.fixture
@@ -46,83 +51,131 @@ def test_images_are_found_in_a_folder_or_named(tmp_path):
     assert find_images(found[0][IMAGE]) == found[:1]
 
 
+@pytest.mark.parametrize(
+    "name", ["John scan 1", "1.2.840.113619", "@home", "100% $x", "M\u00fcller", "x" * 240]
+)
+def test_any_name_does(tmp_path, name):
+    save(tmp_path / f"{name}.nii.gz")
+    assert cases_of(find_images(tmp_path)) == [name]
+
+
 def test_two_files_that_would_be_saved_under_one_name_are_refused(tmp_path):
-    (tmp_path / "a.nii").touch()
-    (tmp_path / "a.nii.gz").touch()
-    assert "one file for each name" in message_of(find_images, tmp_path)
+    save(tmp_path / "a.nii"), save(tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match=r"one file for each name in .*, found several of a that differ in"):
+        find_images(tmp_path)
 
 
 @pytest.mark.parametrize(("name", "got"), [("empty", "found none"), ("absent", "got no such file or folder")])
 def test_says_that_there_is_no_image(tmp_path, name, got):
     (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError) as caught:
+        find_images(tmp_path / name)
     place = tmp_path / name
-    message = message_of(find_images, place)
-    assert (
-        message == f"Expected an image or a folder of .nii.gz or .nii files at {place}, {got}; set --input."
-    )
+    assert str(caught.value) == f"Expected an image or a folder of images at {place}, {got}; set --input."
+
+
+def test_equal_names_in_folders_are_cases_called_by_them(tmp_path):
+    for patient in ("p1", "p2"):
+        save(tmp_path / patient / "imaging.nii.gz")
+    with pytest.raises(InputError, match="found none there but some in p1, p2"):
+        find_images(tmp_path)
+    assert cases_of(find_images(tmp_path, recursive=True)) == ["p1/imaging", "p2/imaging"]
+
+
+def test_label_maps_are_passed_over_with_a_line_that_names_them(tmp_path, caplog):
+    for name in ("p", "p_gt", "q", "q_seg"):
+        save(tmp_path / f"{name}.nii.gz")
+    assert cases_of(find_images(tmp_path)) == ["p", "q"]
+    assert caplog.messages == ["passed over 2 label maps: p_gt.nii.gz, q_seg.nii.gz"]
+
+
+def test_a_label_map_that_is_named_is_segmented_with_a_warning(tmp_path, caplog):
+    path = save(tmp_path / "p_gt.nii.gz", (2, 2, 2))
+    assert cases_of(find_images(path)) == ["p_gt"]
+    assert "holds a few whole numbers, as a label map does; it is segmented as you named it" in caplog.text
+
+
+def test_results_never_become_images(tmp_path):
+    save(tmp_path / "p.nii.gz"), save(tmp_path / "p_seg.nii.gz"), save(tmp_path / "p_prob.nii.gz")
+    save(tmp_path / "out" / "q_seg.nii.gz"), save(tmp_path / "out" / "maps" / "p_map.nii.gz")
+    assert cases_of(find_images(tmp_path, tmp_path / "out", recursive=True)) == ["p"]
+    assert cases_of(find_images(tmp_path, tmp_path)) == ["p"]
+
+
+def test_linked_folders_are_looked_through(tmp_path):
+    save(tmp_path / "store" / "a.nii.gz")
+    (tmp_path / "subset").mkdir()
+    os.symlink(tmp_path / "store", tmp_path / "subset" / "linked")
+    assert cases_of(find_images(tmp_path / "subset", recursive=True)) == ["linked/a"]
+
+
+def test_a_folder_of_dicom_files_is_an_image_of_its_name(tmp_path):
+    for series in ("1.2.840.1", "1.2.840.2"):
+        (tmp_path / series).mkdir()
+        (tmp_path / series / "IM0").write_bytes(bytes(128) + b"DICM")
+    assert find_images(tmp_path / "1.2.840.1") == [{IMAGE: str(tmp_path / "1.2.840.1"), CASE: "1.2.840.1"}]
+    assert cases_of(find_images(tmp_path, recursive=True)) == ["1.2.840.1", "1.2.840.2"]
 
 
 def test_cases_are_found(tmp_path):
     files = [save(tmp_path / f"p_{name}.nii.gz") for name in ("t1", "t2")]
     found = find_cases(tmp_path, ["t2", "t1"])
     assert found == [{IMAGE: files[::-1], CASE: "p", MODALITIES: ["t2", "t1"]}]
-    message = message_of(find_cases, tmp_path, ["flair", "t1ce"])
-    assert "NAME_<modality>" in message and "\n" not in message
 
 
-@pytest.mark.parametrize(("number", "words"), [(1, "1 image to segment"), (2, "2 images to segment")])
-def test_the_log_says_how_many_images_there_are(tmp_path, caplog, number, words):
-    caplog.set_level(logging.INFO, "monai_ext")
-    for case in range(number):
-        save(tmp_path / f"{case}.nii.gz")
-    stop_if_unreadable(find_images(tmp_path))
-    assert caplog.messages == [words]
+def test_a_series_in_time_is_told_from_its_header(tmp_path):
+    path = save(tmp_path / "p.nii", (4, 5, 2, 3))
+    with open(path, "r+b") as file:
+        file.truncate(Path(path).stat().st_size - 20)  # its voxels cannot be read
+    (message,) = header_problems({IMAGE: path})
+    assert message == (
+        f"{path}: Expected a volume of three axes, got the axes 4 x 5 x 2 x 3; save one time point or "
+        "channel of it as a file of its own."
+    )
+    assert header_problems({IMAGE: save(tmp_path / "q.nii.gz", (4, 5, 2, 1))}) == []
 
 
-def test_unreadable_images_are_named_before_anything_is_segmented(tmp_path):
-    good, bad = save(tmp_path / "a.nii.gz"), save(tmp_path / "b.nii.gz")
+def test_an_unreadable_image_is_named(tmp_path):
+    bad = save(tmp_path / "b.nii.gz")
     with open(bad, "r+b") as file:
         file.truncate(60)
-    message = message_of(stop_if_unreadable, find_images(tmp_path))
-    assert bad in message and good not in message
-    assert message.splitlines()[1:] == ["Nothing was segmented."]
+    (message,) = voxel_problems({IMAGE: bad})
+    assert message.startswith(f"{bad}: Expected a complete, readable image")
 
 
 @pytest.mark.parametrize(
     ("shape", "affine", "words"),
     [
-        ((4, 4, 3), np.eye(4), "shape"),
-        ((4, 4, 2), 2 * np.eye(4), "affine"),
+        ((4, 5, 3), np.eye(4), "shape"),
+        ((4, 5, 2), 2 * np.eye(4), "affine"),
     ],
 )
 def test_modalities_that_do_not_lie_on_each_other_are_both_named(tmp_path, shape, affine, words):
     first = save(tmp_path / "p_t1.nii")
     second = save(tmp_path / "p_t2.nii", shape, affine)
-    message = message_of(stop_if_unreadable, find_cases(tmp_path, ["t1", "t2"]))
-    assert message.startswith(f"image {first}, {second}: Expected one {words} for all modalities, got ")
-    assert message.splitlines()[1:] == ["Nothing was segmented."]
+    (message,) = voxel_problems(find_cases(tmp_path, ["t1", "t2"])[0])
+    assert message.startswith(f"{first}, {second}: Expected one {words} for all modalities, got ")
 
 
 def test_of_three_modalities_the_odd_one_is_named(tmp_path):
-    first = save(tmp_path / "p_t1.nii", (4, 4, 3))
+    first = save(tmp_path / "p_t1.nii", (4, 5, 3))
     for name in ("t2", "flair"):
         save(tmp_path / f"p_{name}.nii")
-    message = message_of(stop_if_unreadable, find_cases(tmp_path, ["t1", "t2", "flair"]))
-    assert message.startswith(f"image {first}: Expected shape (4, 4, 2) as in the other modalities, got ")
-    assert message.splitlines()[1:] == ["Nothing was segmented."]
+    (message,) = voxel_problems(find_cases(tmp_path, ["t1", "t2", "flair"])[0])
+    assert message.startswith(f"{first}: Expected shape (4, 5, 2) as in the other modalities, got ")
 
 
 def test_every_file_of_a_case_must_be_readable(tmp_path):
     save(tmp_path / "p_t1.nii.gz")
     (tmp_path / "p_t2.nii.gz").write_bytes(b"broken")
-    message = message_of(stop_if_unreadable, find_cases(tmp_path, ["t1", "t2"]))
-    assert f"image {tmp_path / 'p_t2.nii.gz'}: Expected a complete" in message and "p_t1" not in message
+    (message,) = voxel_problems(find_cases(tmp_path, ["t1", "t2"])[0])
+    assert f"{tmp_path / 'p_t2.nii.gz'}: Expected a complete" in message and "p_t1" not in message
 
 
 def test_a_file_of_one_modality_must_have_one_channel(tmp_path):
-    path = save(tmp_path / "p_t1.nii", (4, 4, 2, 2))
-    message = message_of(stop_if_unreadable, find_cases(path, ["t1", "t2"]))
-    assert f"image {path}: Expected 1 channels (t1), got 2" in message
+    path = save(tmp_path / "p_t1.nii", (4, 5, 2, 2))
+    (message,) = voxel_problems(find_cases(path, ["t1", "t2"])[0])
+    assert f"{path}: Expected 1 channels (t1), got 2" in message
 
 
 POOR = "; the mask will be poor, since weights_of_modalities relies on "
@@ -160,35 +213,20 @@ def test_one_file_of_a_case_is_told_that_the_others_lie_beside_it(cases, tmp_pat
 
 
 def test_a_second_stage_takes_complete_cases(cases, tmp_path):
-    stop_if_incomplete(cases(a="t1 flair t1ce", b="t1 flair t1ce"), NAMES)
-    save(tmp_path / "all" / "c.nii.gz", (4, 4, 2, 3))
-    stop_if_incomplete(find_cases(tmp_path / "all", NAMES), NAMES)
-    assert "a without t1" in message_of(stop_if_incomplete, find_cases(tmp_path, ["t2", *NAMES[1:]]), NAMES)
+    assert incomplete_problem(cases(a="t1 flair t1ce")[0], NAMES) is None
+    save(tmp_path / "all" / "c.nii.gz", (4, 5, 2, 3))
+    assert incomplete_problem(find_cases(tmp_path / "all", NAMES)[0], NAMES) is None
 
 
-def test_a_second_stage_stops_where_a_case_lacks_a_modality(cases):
-    found = cases(a="t1 flair t1ce", b="t1 flair", c="flair")
-    assert message_of(stop_if_incomplete, found, NAMES) == (
-        "Expected t1, flair, t1ce of every case, got b without t1ce, c without t1 and t1ce; segment them "
-        "with the first stage (configs/inference.yaml alone). Nothing was segmented."
+def test_a_second_stage_is_told_what_a_case_lacks(cases):
+    assert incomplete_problem(cases(c="flair")[0], NAMES) == (
+        "case c: Expected t1, flair, t1ce, got no image of t1 and t1ce; segment it with the first stage "
+        "(configs/inference.yaml alone)"
     )
-
-
-@pytest.mark.parametrize(
-    ("number", "got"),
-    [
-        (1, "got a without flair and t1ce; segment it with"),
-        (5, ", e without flair and t1ce; segment them with"),
-        (7, ", e without flair and t1ce, ...; segment them with"),
-    ],
-)
-def test_at_most_five_cases_are_named(cases, number, got):
-    message = message_of(stop_if_incomplete, cases(**dict.fromkeys("abcdefg"[:number], "t1")), NAMES)
-    assert got in message and "f without" not in message
 
 
 def test_a_second_stage_says_that_the_other_files_lie_beside_the_one_that_it_was_given(cases, tmp_path):
     cases(p="t1 flair t1ce")
-    message = message_of(stop_if_incomplete, find_cases(tmp_path / "p" / "p_t1.nii.gz", NAMES), NAMES)
+    message = incomplete_problem(find_cases(tmp_path / "p" / "p_t1.nii.gz", NAMES)[0], NAMES)
     beside = " and ".join(str(tmp_path / "p" / f"p_{name}.nii.gz") for name in ("flair", "t1ce"))
     assert f"; {beside} lie beside it: give the folder, or" in message

@@ -131,7 +131,9 @@ def test_a_file_that_is_of_no_modality_is_refused_alone(tmp_path, layout):
     touch(tmp_path / layout.replace("1", "2"), "q_t1.nii.gz")
     (first, second) = find_cases(tmp_path, NAMES)
     (message,) = header_problems(first)
-    assert "p_1_t2.nii.gz: Expected the name NAME_<modality> with one of t1, t1ce, flair, or a file" in message
+    assert (
+        "p_1_t2.nii.gz: Expected the name NAME_<modality> with one of t1, t1ce, flair, or a file" in message
+    )
     assert header_problems(second) == []
 
 

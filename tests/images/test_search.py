@@ -109,7 +109,9 @@ def test_at_most_five_paths_are_named():
 
 
 def test_a_place_without_an_image_is_told_where_there_are_some(tmp_path):
-    assert str(nothing_found(tmp_path / "x", "an image")).endswith("x, got no such file or folder; set --input.")
+    assert str(nothing_found(tmp_path / "x", "an image")).endswith(
+        "x, got no such file or folder; set --input."
+    )
     assert str(nothing_found(tmp_path, "an image")).endswith(f"at {tmp_path}, found none; set --input.")
     message = str(nothing_found(tmp_path, "an image", [tmp_path / "p1"]))
     assert "found none there but some in p1; name one" in message and "--recursive true" in message

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from monai_ext.errors import InputError
+from monai_ext.images import read_volume
+
+sitk = pytest.importorskip("SimpleITK")
+SHAPE = (5, 4, 6)
+
+
+def voxels():
+    return np.random.default_rng(0).integers(0, 900, SHAPE).astype(np.int16)
+
+
+def write_series(folder, heights=range(0, 48, 8), series="1", shift=0, position=True):
+    """A DICOM series, slices from the top down in the order of their names."""
+    folder.mkdir(exist_ok=True)
+    image = sitk.GetImageFromArray(voxels().transpose(2, 1, 0))
+    image.SetSpacing((1.4, 1.5, 8.0))
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for k, z in enumerate(heights):
+        part = image[:, :, k % SHAPE[2]]
+        tags = {"0008|0060": "MR", "0020|000e": f"1.2.3.{series}", "0020|000d": "1.2.4"}
+        tags |= {"0008|0018": f"1.2.5.{series}.{k + 1}", "0008|103e": f"series {series}"}
+        tags |= {"0020|0032": f"{shift * k}\\0\\{z}", "0020|0037": "1\\0\\0\\0\\1\\0"} if position else {}
+        for tag, value in tags.items():
+            part.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"s{series}_{99 - k:02d}.dcm"))
+        writer.Execute(part)
+    return folder
+
+
+def test_a_series_is_one_volume_in_the_order_of_positions(tmp_path):
+    volume = read_volume(write_series(tmp_path / "series"))
+    np.testing.assert_array_equal(volume.array, voxels())
+    np.testing.assert_allclose(volume.affine, np.diag([-1.4, -1.5, 8, 1]))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"heights": [0, 8, 24, 32, 40]}, r"8 mm apart, got 16 mm between slices 1 and 2 \(from 0\); a file is"),
+        ({"heights": [0, 8, 8, 16, 24]}, "one slice at each position, got several"),
+        ({"shift": 3}, "tilted gantry"),
+        ({"heights": [0]}, "series of several files, got one"),
+    ],
+)
+def test_slices_that_make_no_volume_are_refused(tmp_path, options, told):
+    folder = write_series(tmp_path / "series", **options)
+    with pytest.raises(InputError, match=f"{folder}: Expected .*{told}"):
+        read_volume(folder)
+
+
+def test_several_series_are_named(tmp_path):
+    write_series(tmp_path / "both")
+    folder = write_series(tmp_path / "both", series="2", heights=[0, 8])
+    with pytest.raises(InputError, match=r"got 2: series 1 \(6 files\), series 2 \(2 files\); put each"):
+        read_volume(folder)
