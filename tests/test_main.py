@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -6,8 +7,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from monai_ext.__main__ import app
+from monai_ext import __version__
+from monai_ext.__main__ import EXAMPLES, app, run
 from monai_ext.datalist import write_datalist
+from monai_ext.errors import InputError
 
 
 @pytest.fixture
@@ -124,8 +127,8 @@ def test_a_datalist_that_cannot_be_replaced_is_told_without_a_traceback(changed,
 
     monkeypatch.setattr(Path, "replace", refuse)
     result = check(changed, "--accept-changes")
-    assert isinstance(result.exception, SystemExit) and result.exit_code == 1
-    assert f"{changed}: Expected a file that can be replaced, got no writing to" in result.output
+    assert isinstance(result.exception, InputError) and result.exit_code == 1
+    assert f"{changed}: Expected a file that can be replaced, got no writing to" in str(result.exception)
 
 
 def test_tags_are_compared_with_the_reference_and_allowed_in_validation(datalist):
@@ -143,3 +146,54 @@ def test_tags_are_compared_with_the_reference_and_allowed_in_validation(datalist
     (line,) = check(datalist).stdout.splitlines()
     assert line.startswith("validation[0] (b2): tags for ") and "0 of class 1 in slice 1" in line
     assert check(datalist, "--no-references").exit_code == 0
+
+
+def program(monkeypatch, *words):
+    """The exit code of ``python -m monai_ext``."""
+    monkeypatch.setattr(sys, "argv", ["monai_ext", *words])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # which it replaces
+    with pytest.raises(SystemExit) as caught:
+        run()
+    return caught.value.code
+
+
+def test_without_a_command_all_are_listed_with_an_example(monkeypatch, capsys):
+    assert program(monkeypatch) in (0, None)
+    shown = capsys.readouterr().out
+    assert set(EXAMPLES) == {c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands}
+    for name, example in EXAMPLES.items():
+        assert f"  python -m monai_ext {example}\n" in shown and example.split()[0] == name
+
+
+def test_the_version_is_told(monkeypatch, capsys):
+    assert program(monkeypatch, "--version") in (0, None)
+    assert capsys.readouterr().out == f"monai_ext {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["check"], ["check", "a", "--what"], ["prepare"]])
+def test_wrong_usage_has_exit_code_2(monkeypatch, words):
+    assert program(monkeypatch, *words) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["report", "/no/bundle", "--dataset-dir", "/no/data"],
+            "Expected /no/data/datalist.json, found none",
+        ),
+        (["prepare", "acdcc"], "Expected a data set among acdc, brats"),
+        (["demo", "--bundle", "brain"], "Expected a bundle among brats_weak_cam_segmentation"),
+    ],
+)
+def test_a_failure_is_one_line_on_the_standard_error(monkeypatch, capsys, words, line):
+    assert program(monkeypatch, *words) == 1
+    shown = capsys.readouterr()
+    assert not shown.out and len(shown.err.splitlines()) == 1 and shown.err.startswith(line)
+    assert program(monkeypatch, "--debug", *words) == 1 and "Traceback" in capsys.readouterr().err
+
+
+def test_prepare_hands_its_words_to_the_script_of_the_data_set(monkeypatch, capfd):
+    assert program(monkeypatch, "prepare", "acdc", "--help") == 0
+    assert "Prepare ACDC" in capfd.readouterr().out
+    assert program(monkeypatch, "prepare", "acdc", "--nonsense") == 2

@@ -7,8 +7,10 @@ import pytest
 import torch
 from monai.transforms import Compose, LoadImaged, ScaleIntensityd
 
+from monai_ext.data.batch_loader import BatchLoader
 from monai_ext.data.device_cache import DeviceCache
 from monai_ext.data.reader import content_hash
+from monai_ext.errors import InputError
 from monai_ext.keys import IMAGE, LABEL, SUPERVISION, TAGS, UNLABELED, Supervision
 
 STORAGES = {
@@ -338,9 +340,11 @@ def test_says_that_the_transforms_changed_the_number_of_slices():
         cache(data, transform=lambda item: item | {key: item[key][..., ::2] for key in (IMAGE, LABEL)})
 
 
-def test_says_that_there_is_nothing_to_train_on():
-    with pytest.raises(ValueError, match="at least one training item, got none; see the datalist"):
-        cache([])
+def test_without_items_it_is_empty_and_its_batches_are_refused():
+    cache = DeviceCache([], transform=lambda item: item, progress=False)
+    assert len(cache) == 0 and cache.tags is None
+    with pytest.raises(InputError, match="at least one training item, got none; see the datalist"):
+        next(iter(BatchLoader(cache, batch_size=2, mixture={"full": 1})))
 
 
 @pytest.mark.parametrize("storage", STORAGES)

@@ -207,7 +207,7 @@ def test_a_case_more_or_less_is_refused_and_many_are_abbreviated():
         journal(items(["noisy"] * 4)).load_state_dict(saved(journal()))
     with pytest.raises(InputError, match=r"got others for b \(1 of 3 noisy cases\)"):
         journal().load_state_dict(saved(journal(items(["noisy"] * 4))))
-    with pytest.raises(SystemExit, match=r"for a, b, c, d, e, \.\.\. \(7 of 7"):
+    with pytest.raises(InputError, match=r"for a, b, c, d, e, \.\.\. \(7 of 7"):
         journal(items(["noisy"] * 7, seed=1)).load_state_dict(saved(journal(items(["noisy"] * 7))))
 
 

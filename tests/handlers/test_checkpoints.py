@@ -6,8 +6,10 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from monai_ext.errors import InputError
 from monai_ext.handlers import checkpoints
-from monai_ext.handlers.checkpoints import Checkpoints, save_atomically
+from monai_ext.handlers.checkpoints import Checkpoints
+from tests.exit_messages import message_of
 
 
 class Training:
@@ -73,23 +75,9 @@ def test_a_validation_that_is_not_a_number_is_never_the_best(tmp_path):
     assert training.checkpoints.best == 0.2
 
 
-def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "model.pt"
-    save_atomically({"weight": torch.ones(2)}, path)
-
-    def half(content, file):
-        file.write_bytes(b"half of a file")
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(checkpoints.torch, "save", half)
-    with pytest.raises(OSError, match="no space left"):
-        save_atomically({"weight": torch.zeros(2)}, path)
-    assert_equal(load(path), {"weight": torch.ones(2)})
-
-
 def test_other_processes_than_the_first_write_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints.idist, "get_rank", lambda: 1)
-    save_atomically({}, tmp_path / "models" / "model.pt")
+    Training(tmp_path, metrics=[0.5]).run()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -122,9 +110,9 @@ def test_without_resume_a_training_starts_anew(tmp_path):
 
 
 def test_a_resume_without_a_file_ends_and_touches_nothing(tmp_path):
-    with pytest.raises(SystemExit, match=r"checkpoint\.pt to resume from, found none; start anew"):
+    with pytest.raises(InputError, match=r"checkpoint\.pt to resume from, found none; start anew"):
         Training(tmp_path, resume=True).run(1)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.rglob("*.pt"))
 
 
 def test_a_finished_training_is_not_trained_again(tmp_path):
@@ -135,11 +123,8 @@ def test_a_finished_training_is_not_trained_again(tmp_path):
 def resume_ends(folder, **changed):
     """What the program says when it ends on a resume that cannot go on."""
     training = Training(folder, resume=True, **changed)
-    with pytest.raises(SystemExit) as stopped:
-        training.run(epochs=2)
-    assert training.epochs == []
-    message = stopped.value.code  # Python prints a text and exits with 1
-    assert isinstance(message, str) and "\n" not in message
+    message = message_of(training.run, epochs=2)
+    assert training.epochs == [] and "\n" not in message
     return message
 
 
@@ -156,7 +141,7 @@ def test_a_checkpoint_of_another_configuration_ends_the_program(tmp_path, change
     Training(tmp_path).run()
     message = resume_ends(tmp_path, **changed)
     before, after = (
-        f"Expected {tmp_path}/checkpoint.pt to be of this network and optimizer, got: ",
+        f"Expected {tmp_path}/training/checkpoint.pt to be of this network and optimizer, got: ",
         "; resume",
     )
     assert re.match(f"{before}.*{reason}.*{after} with the configuration that wrote it", message)
@@ -172,38 +157,42 @@ def test_a_checkpoint_of_another_configuration_ends_the_program(tmp_path, change
     ids=["empty", "text", "zip"],
 )
 def test_a_damaged_checkpoint_ends_the_program(tmp_path, content, reason):
-    (tmp_path / "checkpoint.pt").write_bytes(content)
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "checkpoint.pt").write_bytes(content)
     message = resume_ends(tmp_path)
-    assert message.startswith(f"Expected {tmp_path}/checkpoint.pt to be a whole checkpoint, got: {reason}")
+    assert message.startswith(
+        f"Expected {tmp_path}/training/checkpoint.pt to be a whole checkpoint, got: {reason}"
+    )
     assert message.endswith("; restore it, or start anew without resume.")
 
 
 def test_a_file_that_is_no_checkpoint_ends_the_program(tmp_path):
-    torch.save({"weight": torch.ones(1)}, tmp_path / "checkpoint.pt")
+    torch.save({"weight": torch.ones(1)}, tmp_path / "checkpoint.pt")  # where an older version had it
     assert "got: no best, epoch, iteration, network, optimizer; resume" in resume_ends(tmp_path)
 
 
-@pytest.mark.parametrize(("rank", "lines"), [(0, 4), (1, 0)])
+@pytest.mark.parametrize(("rank", "lines"), [(0, 3), (1, 0)])
 def test_only_the_first_process_logs(tmp_path, caplog, monkeypatch, rank, lines):
     Training(tmp_path, metrics=[0.5]).run()
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(checkpoints.idist, "get_rank", lambda: rank)
     training = Training(tmp_path, metrics=[0.6, 0.4], resume=True)
     training.interrupt = 4, KeyboardInterrupt()
-    with pytest.raises(SystemExit):
+    with pytest.raises(KeyboardInterrupt):
         training.run(epochs=4)
-    said = ["resumed from", "is the best so far", "best so far 0.6", "stopped in epoch 4"]
+    said = ["resumed from", "is the best so far", "best so far 0.6"]
     assert [text for text in said if text in caplog.text] == said[:lines]
 
 
-def test_an_interruption_by_hand_ends_quietly_and_says_how_to_go_on(tmp_path, caplog):
-    caplog.set_level(logging.INFO)
+def test_an_interruption_says_what_was_kept_and_how_to_go_on(tmp_path):
     training = Training(tmp_path)
     training.interrupt = 3, KeyboardInterrupt()
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(KeyboardInterrupt) as stopped:
         training.run(epochs=4)
-    assert stopped.value.code == 130
-    assert caplog.text.count("stopped in epoch 3; go on with --resume true") == 1
+    assert str(stopped.value) == (
+        f"Interrupted in epoch 3; {tmp_path}/training/checkpoint.pt holds the training until epoch 2: go on "
+        "with --resume true."
+    )
 
 
 def test_another_error_is_passed_on_and_explained_once(tmp_path, caplog):
@@ -215,10 +204,71 @@ def test_another_error_is_passed_on_and_explained_once(tmp_path, caplog):
     assert caplog.text.count("go on with --resume true") == 1
 
 
-def test_an_interruption_before_the_first_checkpoint_does_not_speak_of_resuming(tmp_path, caplog):
-    caplog.set_level(logging.INFO)
+def test_an_interruption_before_the_first_checkpoint_does_not_speak_of_resuming(tmp_path):
     training = Training(tmp_path)
     training.interrupt = 1, KeyboardInterrupt()
-    with pytest.raises(SystemExit):
+    with pytest.raises(KeyboardInterrupt, match="nothing was kept"):
         training.run()
-    assert "--resume" not in caplog.text
+
+
+def test_an_evaluation_without_a_training_writes_nothing(tmp_path):
+    training = Training(tmp_path, metrics=[0.9])
+    training.evaluator.run([0])
+    assert training.checkpoints.best == float("-inf") and not list(tmp_path.iterdir())
+
+
+def test_nothing_that_a_tool_takes_for_a_model_lies_beside_the_weights(tmp_path):
+    Training(tmp_path, metrics=[0.5, 0.6]).run(epochs=2)
+    assert [file.name for file in tmp_path.glob("*.pt")] == ["model.pt"]
+
+
+def test_the_checkpoint_of_an_older_version_is_resumed_and_moves(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    Training(tmp_path, metrics=[0.5]).run()
+    content = load(tmp_path / "training" / "checkpoint.pt")
+    del content["weights_sha256"]
+    torch.save(content, tmp_path / "checkpoint.pt")
+    (tmp_path / "training" / "checkpoint.pt").unlink()
+    assert Training(tmp_path, metrics=[0.6], resume=True).run(epochs=2).epochs == [2, 2, 2]
+    assert "kept as" not in caplog.text
+    assert not (tmp_path / "checkpoint.pt").exists() and (tmp_path / "training" / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_weights_of_a_training_in_the_folder_are_replaced(tmp_path, caplog, resume):
+    caplog.set_level(logging.INFO)
+    Training(tmp_path, metrics=[0.5]).run()
+    Training(tmp_path, metrics=[0.6, 0.7], resume=resume).run(epochs=2)
+    assert "kept as" not in caplog.text and [file.name for file in tmp_path.glob("*.pt")] == ["model.pt"]
+
+
+def test_weights_of_others_are_kept_under_a_dated_name(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    (tmp_path / "model.pt").write_bytes(b"of others")
+    Training(tmp_path, metrics=[0.5, 0.6]).run(epochs=2)
+    (kept,) = tmp_path.glob("model_*.pt")
+    assert kept.read_bytes() == b"of others"
+    assert caplog.text.count(f"is not of a training in this folder; kept as {kept}") == 1
+
+
+def test_a_training_that_keeps_nothing_leaves_the_weights_of_others(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"of others")
+    training = Training(tmp_path)
+    training.interrupt = 1, RuntimeError("bug")
+    with pytest.raises(RuntimeError, match="bug"):
+        training.run()
+    assert [file.name for file in tmp_path.glob("*.pt")] == ["model.pt"]
+
+
+@pytest.mark.parametrize("ends", [None, RuntimeError("bug")])
+def test_a_folder_has_one_training_at_a_time(tmp_path, ends):
+    first = Training(tmp_path)
+    second = Training(tmp_path)
+    first.trainer.add_event_handler(Events.EPOCH_STARTED(once=2), lambda: message_of(second.run))
+    if ends:
+        first.interrupt = 3, ends
+        with pytest.raises(RuntimeError):
+            first.run(epochs=3)
+    else:
+        first.run(epochs=3)
+    assert second.epochs == [] and Training(tmp_path).run().epochs == [1, 1, 1]

@@ -77,8 +77,8 @@ def test_the_last_epoch_is_validated_once_whatever_the_interval(tmp_path, epochs
 def test_both_files_are_left_behind_and_the_state_knows_the_last_validation(tmp_path):
     trainer, *_ = set_up(tmp_path, epochs=3, val_interval=2)
     trainer.run()
-    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["checkpoint.pt", "model.pt"]
-    saved = torch.load(tmp_path / "models" / "checkpoint.pt", weights_only=True)
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["model.pt", "training"]
+    saved = torch.load(tmp_path / "models" / "training" / "checkpoint.pt", weights_only=True)
     assert (saved["epoch"], saved["iteration"], saved["best"]) == (3, 6, 0.5)
 
 
