@@ -3,6 +3,7 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
+from monai_ext.inferers import autocast
 from monai_ext.inferers.autocast import AutocastInferer
 
 
@@ -28,7 +29,7 @@ def test_without_autocast_the_network_is_called_as_it_is(net):
 
 def test_with_autocast_logits_are_near_and_float32(net):
     image = torch.rand(2, 2, 5, 6)
-    logits = AutocastInferer()(image, net)
+    logits = AutocastInferer(enabled=True)(image, net)
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, net(image), atol=0.02, rtol=0.02)
     assert torch.equal(logits, logits.bfloat16().float())
@@ -39,6 +40,14 @@ def test_products_are_computed_in_bfloat16_if_enabled(enabled, dtype):
     spy = Spy()
     assert AutocastInferer(enabled)(torch.rand(1, 2, 4, 4), spy).dtype == torch.float32
     assert spy.dtype == dtype and spy.image.dtype == torch.float32
+
+
+@pytest.mark.parametrize("units", [True, False])
+def test_by_default_it_is_enabled_where_the_device_has_units_for_it(units, monkeypatch):
+    monkeypatch.setattr(autocast, "computes_bfloat16", lambda device: units)
+    spy = Spy()
+    AutocastInferer()(torch.rand(1, 2, 4, 4), spy)
+    assert spy.dtype == (torch.bfloat16 if units else torch.float32)
 
 
 def test_images_are_channels_last_and_volumes_are_not():
