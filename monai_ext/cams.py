@@ -54,7 +54,7 @@ def activation(maps: Tensor) -> Tensor:
 
 
 def scale_to_unit_range(cam: Tensor) -> Tensor:
-    r"""Every map scaled to [0, 1] for itself; a constant map becomes 0.
+    r"""Every map scaled to [0, 1] on its own; a constant map becomes 0.
 
     .. math:: \hat c = \frac{\max(0, c - \min c - \epsilon)}{\max c - \min c + \epsilon}
 

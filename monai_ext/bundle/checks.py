@@ -45,7 +45,7 @@ def check_settings() -> None:
 
 
 def set_seed(seed: int) -> None:
-    """Start the random numbers of torch, NumPy and Python, which the network's first weights follow from."""
+    """Seed torch, NumPy and Python: the network's first weights come from their numbers."""
     manual_seed(seed)
 
 
@@ -72,7 +72,7 @@ def _meant(id: str, value: Any, run: Run) -> Any:
 
 
 def _try_network(run: Run) -> None:
-    """Build the network once, since sizes and numbers that make none end in many places else."""
+    """Build the network once: sizes and numbers that allow none would fail in many other places."""
     if "network_def" not in run.parser:
         return
     try:

@@ -16,7 +16,7 @@ PROBE = b"\0" * 4096
 def require_folders(
     bundle_root: str | Path, *outputs: str | Path, ckpt_dir: str | Path | None = None
 ) -> None:
-    """See that ``bundle_root`` is a bundle and that files can be written where results shall go.
+    """See that ``bundle_root`` is a bundle and that files can be written where results are to go.
 
     Args:
         bundle_root: folder of the bundle.

@@ -1,4 +1,4 @@
-"""Failures of MONAI's command line in the form of ours.
+"""Failures on MONAI's command line, told in the same form as on ours.
 
 ``python -m monai.bundle`` is MONAI's own program, so what it does with an exception can only be changed by
 Python's hook. It is set when a config imports ``monai_ext.bundle`` in that program, and nowhere else.

@@ -1,4 +1,4 @@
-"""The packages that a bundle needs, and the warnings by which they speak to themselves."""
+"""The packages that a bundle needs, and those of their warnings that tell users nothing."""
 
 import logging
 import warnings
@@ -55,7 +55,7 @@ def installed_version(name: str) -> str | None:
 
 
 def ignore_warnings_inside_monai() -> None:
-    """Hide the warnings by which MONAI speaks to itself, one by one; every other warning is shown."""
+    """Hide, one by one, the warnings of MONAI that tell users nothing; every other warning is shown."""
     # It looks for an optional GPU decoder of DICOM, and says twice that it is not there.
     warnings.filterwarnings("ignore", "NvImgCodecPydicomReader: nvImageCodec decoder plugin did not register")
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Settings of a config that must fit each other, looked at before they end a run late and somewhere else."""
+"""Settings of a config that must fit each other, checked before they end a run late and elsewhere."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ WEIGHTS, EDGES, THRESHOLD = "weights_of_modalities", "edges", "threshold"
 
 
 def stop_if_unfit(settings: Mapping[str, Any]) -> None:
-    """Refuse settings that cannot be, or do not fit ``modalities``.
+    """Refuse settings that are impossible or do not fit ``modalities``.
 
     Args:
         settings: values by id, each where the config has it: ``modalities``, different names;

@@ -1,4 +1,4 @@
-"""Weights: that they are there, and those of the network."""
+"""Whether the weights are there, and are those of the network."""
 
 from collections.abc import Mapping
 from copy import deepcopy
