@@ -69,9 +69,11 @@ def repeated_images(
         elif not apart and earlier:
             twins.append(f"{entry.name} that of {earlier[0].name}")
         earlier.append(entry)
-    notes = (
-        [f"{len(twins)} items have the image of another one with another label: {twins[0]}"] if twins else []
-    )
+    notes = []
+    if twins:
+        one = len(twins) == 1
+        what = "1 item has the image of another one" if one else f"{len(twins)} items have images of others"
+        notes = [f"{what} with another label: {twins[0]}{'' if one else ', for example'}"]
     return problems, notes
 
 

@@ -91,7 +91,7 @@ def find_predictions(items: Sequence[Mapping[str, Any]], folder: Path) -> dict[s
         if prediction is None:
             raise InputError(
                 f"training case {case}: Expected its prediction {files[0]}, found none; predict every "
-                "training case without a full mask, as the README of the first bundle says, and name the folder."
+                "training case without a full mask, as the README of the first bundle says."
             )
         if other := next((other for other, file in found.items() if file == prediction), None):
             raise InputError(

@@ -96,3 +96,45 @@ def test_an_existing_folder_is_left_alone(first, predictions, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(ValueError, match="which exists; choose another"):
         write_pseudo_labels(first, predictions, tmp_path / "out")
+
+
+def same_names(folder, *cases):
+    """A datalist of unlabeled images that are called the same in folders of patients, and a full one."""
+    rng = np.random.default_rng(1)
+    listed = []
+    for case in cases:
+        save(folder / case / "imaging.nii.gz", rng.random(SHAPE), np.float32)
+        listed.append({"image": f"{case}/imaging.nii.gz", "supervision": "none", "case": case})
+    return write_datalist(
+        folder / "same.json", name="x", labels={0: "background", 1: "organ"}, training=listed
+    )
+
+
+def test_images_of_one_name_take_predictions_from_their_folders(tmp_path):
+    path, mask = same_names(tmp_path, "p1", "p2"), np.zeros(SHAPE)
+    for number, case in enumerate(("p1", "p2")):
+        mask[number, 2, 1] = 1
+        save(tmp_path / "pred" / case / "imaging_seg.nii.gz", mask, np.uint8)
+    write_pseudo_labels(path, tmp_path / "pred", tmp_path / "out")
+    made = items(tmp_path / "out" / "datalist.json", "training")
+    assert [nib.load(item["label"]).get_fdata().sum() for item in made] == [1, 2]
+
+
+def test_one_prediction_is_never_that_of_two_cases(tmp_path):
+    path = same_names(tmp_path, "p1", "p2")
+    save(tmp_path / "pred" / "imaging_seg.nii.gz", np.ones(SHAPE), np.uint8)
+    with pytest.raises(ValueError, match=r"case p1: Expected its prediction .*pred/p1/imaging_seg\.nii\.gz"):
+        write_pseudo_labels(path, tmp_path / "pred", tmp_path / "out")
+    deeper = same_names(tmp_path, "a/p", "b/p")
+    save(tmp_path / "pred" / "p" / "imaging_seg.nii.gz", np.ones(SHAPE), np.uint8)
+    with pytest.raises(ValueError, match=r"case b/p: Expected a prediction of its own, .* which a/p has"):
+        write_pseudo_labels(deeper, tmp_path / "pred", tmp_path / "out")
+
+
+def test_two_cases_of_one_name_have_no_place_for_their_labels(first, predictions, tmp_path):
+    content = json.loads(first.read_text())
+    content["training"][2]["case"] = "b"
+    first.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r'training\[2\] \(b\): Expected a "case" of its own'):
+        write_pseudo_labels(first, predictions, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
