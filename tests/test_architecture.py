@@ -1,6 +1,8 @@
 import ast
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -147,6 +149,57 @@ def test_a_planted_violation_is_named(tmp_path: Path, file: str, code: str, culp
 )
 def test_a_legal_import_is_left_alone(tmp_path: Path, file: str, code: str) -> None:
     assert plant(tmp_path, file, code) == []
+
+
+def imports_between_parts(root: Path) -> dict[str, set[str]]:
+    """For every folder and every file at the top of the package the others that it imports."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((root / "monai_ext").rglob("*.py")):
+        part = path.relative_to(root / "monai_ext").parts[0].removesuffix(".py")
+        names = (name.split(".") for _, name in imported_names(path, root))
+        others = {words[1] for words in names if words[0] == "monai_ext" and len(words) > 1}
+        found.setdefault(part, set()).update(others - {part})
+    return found
+
+
+def circle(root: Path) -> list[str]:
+    """Parts of the package of which each imports the next and the last is the first; [] if there are none."""
+    try:
+        TopologicalSorter(imports_between_parts(root)).prepare()
+    except CycleError as error:
+        return error.args[1][::-1]
+    return []
+
+
+def test_no_folders_import_each_other_in_a_circle() -> None:
+    found = circle(REPOSITORY)
+    assert not found, f"{' -> '.join(found)}: move what two of them need below both."
+
+
+def test_a_planted_circle_is_named(tmp_path: Path) -> None:
+    plant(tmp_path, "images/a.py", "from monai_ext.datalist.b import B\nfrom . import c")
+    plant(tmp_path, "datalist/b.py", "def f():\n    from ..data import d")
+    assert circle(tmp_path) == []
+    plant(tmp_path, "data/d.py", "from monai_ext import images, keys")
+    found = circle(tmp_path)
+    assert found[0] == found[-1] and sorted(found[1:]) == ["data", "datalist", "images"]
+    around = list(pairwise(found))
+    assert ("images", "datalist") in around and ("data", "images") in around
+
+
+OTHER_TESTS = {
+    "bundles": "whole bundles, by their commands",
+    "data_files": "files that tests read",
+    "prepare_acdc": "the script of a data set, as test_prepare_*.py",
+}
+"""Folders of tests that mirror no folder of the package, and what is in them."""
+
+
+def test_every_folder_of_tests_mirrors_one_of_the_package() -> None:
+    parts = {path.parent.name for path in (REPOSITORY / "monai_ext").glob("*/__init__.py")}
+    folders = [path for path in (REPOSITORY / "tests").iterdir() if path.name != "__pycache__"]
+    tests = {path.name for path in folders if any(path.glob("*.*"))}
+    assert tests - parts == OTHER_TESTS.keys()
 
 
 def test_there_are_files_to_check() -> None:
