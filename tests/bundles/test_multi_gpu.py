@@ -1,11 +1,10 @@
 """Training by several processes: here two on the CPU that talk by Gloo, as GPUs would by NCCL."""
 
-import os
 import socket
-import subprocess
-import sys
 
 import pytest
+
+from tests.processes import run_python
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI: a config is code
 
@@ -21,17 +20,11 @@ def torchrun(bundle):
         epoch = {"train::dataloader::batches_per_epoch": BATCHES}
         _, given = bundle.options("train", epochs=1, **epoch, **overrides)
         words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
         loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
-        here = {"GLOO_SOCKET_IFNAME": loopback, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            [*launcher, "-m", "monai.bundle", "run", "--config_file", str(CONFIGS), *words],
-            cwd=bundle.root,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            env={**os.environ, **here},
-        )
+        here = {"GLOO_SOCKET_IFNAME": loopback, "CUDA_VISIBLE_DEVICES": ""}
+        command = [*launcher, "-m", "monai.bundle", "run", "--config_file", str(CONFIGS), *words]
+        return run_python(*command, what="training by two processes", cwd=bundle.root, **here)
 
     return run
 
@@ -44,9 +37,9 @@ def test_two_processes_train_weights_that_one_process_evaluates(bundle, torchrun
     folders = {
         path.name: sorted(file.name for file in path.iterdir()) for path in bundle.root.glob("models_*")
     }
-    assert folders == {"models_0": ["checkpoint.pt", "model.pt"]}  # the second process writes nothing
+    assert folders == {"models_0": ["model.pt", "training"]}  # the second process writes nothing
     assert (done.stdout + done.stderr).count("is the best so far") == 1
     bundle.models = bundle.root / "models_0"
-    assert bundle.load("checkpoint.pt")["iteration"] == BATCHES
+    assert bundle.load("training/checkpoint.pt")["iteration"] == BATCHES
     bundle.run("evaluate", ckpt_dir=str(bundle.models))
     assert (bundle.root / "eval" / "summary.json").is_file()

@@ -1,8 +1,6 @@
 """Labels corrected by several processes: here two on the CPU that talk by Gloo, as GPUs would by NCCL."""
 
-import os
 import socket
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -18,7 +16,10 @@ from monai_ext.handlers import LabelCorrection, MemorizationDetector
 from monai_ext.inferers import AveragingInferer, SliceBatchInferer
 from monai_ext.keys import IMAGE, LABEL, SUPERVISION
 from monai_ext.transforms import CorrectLabels
+from tests.processes import run_python
 
+SCRIPT = Path(__file__).resolve()
+ROOT = SCRIPT.parents[2]
 NORMS = {"none": nn.Identity, "batch": partial(nn.BatchNorm2d, momentum=0.9)}
 
 
@@ -70,10 +71,9 @@ def found(tmp_path_factory):
     """What two processes find, by normalization and rank."""
     folder = tmp_path_factory.mktemp("processes")
     loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
-    here = {"GLOO_SOCKET_IFNAME": loopback, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = [*launcher, __file__, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env={**os.environ, **here})
+    here = {"GLOO_SOCKET_IFNAME": loopback, "CUDA_VISIBLE_DEVICES": ""}
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = run_python(*launcher, SCRIPT, folder, what="a pass by two processes", PYTHONPATH=str(ROOT), **here)
     assert done.returncode == 0, done.stderr
     ranks = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
     return {name: [rank[name] for rank in ranks] for name in NORMS}
