@@ -64,7 +64,7 @@ def mean_dice(scores: Mapping[str, Mapping[str, float]]) -> float:
 def table_of(
     cases: Sequence[tuple[Shown, Scores]], labels: Mapping[str, str], unit: str
 ) -> tuple[list[str], list[list[str]]]:
-    """Means over the cases shown: a row a class and one for their mean, two cells a column of the sheet.
+    """Means over the cases shown: a row a class, one for their mean, two cells a column of the sheet.
 
     Labels are scored on the training cases, predictions on the others, or on the training cases where there
     are no others.
@@ -86,7 +86,8 @@ def table_of(
             [number(p["hd95"], 1) for p in parts],
         ]
         heading += [f"{title}\nDice", f"{title}\nHD95, {unit}"]
-    return heading, [list(row) for row in zip([*names, "mean"], *columns, strict=True)]
+    table = [list(row) for row in zip([*names, "mean"], *columns, strict=True)]
+    return heading, table if len(names) > 1 else table[:1]
 
 
 def number(value: float | None, digits: int) -> str:

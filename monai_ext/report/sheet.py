@@ -103,6 +103,7 @@ def draw_sheet(out: Path, content: Mapping[str, Any], cases: Sequence[tuple[Show
 def draw_legend(figure: Figure, labels: Mapping[str, str], with_background: bool, columns: int) -> None:
     """The color of every class; of background only where somebody marked it."""
     patches = [Patch(color=COLORS(int(k) % COLORS.N), label=name) for k, name in labels.items()]
+    patches[0].set_label(f"{patches[0].get_label()} (marks)")
     drawn = patches if with_background else patches[1:]
     figure.legend(handles=drawn, loc="outside lower center", ncols=columns, fontsize=8)
 

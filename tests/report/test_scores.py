@@ -74,6 +74,13 @@ def test_without_unseen_cases_predictions_are_scored_on_training_cases():
     assert heart[1] == "1.00"
 
 
+def test_a_single_class_has_no_mean_that_repeats_it():
+    shown = case(prediction=blocks(1, 0, 0), truth=blocks(1, 0, 0))
+    labels = {"0": "background", "1": "heart"}
+    _, rows = table_of([(shown, scores_of(shown, labels, "mm"))], labels, "mm")
+    assert [row[0] for row in rows] == ["heart"]
+
+
 def test_what_is_not_defined_is_a_dash():
     shown = case(prediction=blocks(0, 0, 0), truth=blocks(0, 0, 0))
     _, rows = table_of([(shown, scores_of(shown, LABELS, "mm"))], LABELS, "mm")
