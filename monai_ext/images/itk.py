@@ -18,7 +18,11 @@ def itk() -> Any:
 
 def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels (X, Y[, Z[, channels]]) and affine (4, 4) of a file."""
-    return from_itk(itk().ReadImage(str(path)))
+    reader = itk().ImageFileReader()
+    if path.suffix.lower() in (".mha", ".mhd"):
+        reader.SetImageIO("MetaImageIO")  # which it would not find for a suffix in capitals
+    reader.SetFileName(str(path))
+    return from_itk(reader.Execute())
 
 
 def from_itk(image: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -45,7 +45,7 @@ class ArrangeModalitiesd(MapTransform):
                 f"{', '.join(unknown)}; leave their files out of the item."
             )
         for key in self.key_iterator(result):
-            image = result[key]
+            image = torch.as_tensor(result[key])
             if len(image) != len(found):
                 raise ValueError(
                     f"Expected an image of {len(found)} channels ({', '.join(found)}) for case "

@@ -35,6 +35,11 @@ def same(item):
     return item
 
 
+def reversed_slices(item):
+    turned = {key: item[key].flip(-1) for key in (IMAGE, LABEL)}
+    return {**item, **turned, TAGS: [row[::-1] for row in item[TAGS]]}
+
+
 def cache(data, tmp_path=None, storage="device", transform=same, **kwargs):
     kwargs = STORAGES[storage] | kwargs
     return DeviceCache(data, transform, cache_dir=tmp_path, progress=False, **kwargs)
@@ -317,6 +322,14 @@ def test_a_batch_has_the_tags_of_its_slices(storage, tmp_path):
     assert list(map(tuple, tags.tolist())) == [expected[i] for i in (5, 2, 0, 0)]
     assert list(map(tuple, dataset.tags.tolist())) == expected
     assert dataset[1][TAGS].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_tags_are_those_that_the_transforms_leave(storage, tmp_path):
+    data = volumes(2, 3)
+    data[0][TAGS], data[1][TAGS] = [[0, 1]], [[1, 0, 0]]
+    dataset = cache(data, tmp_path, storage, transform=reversed_slices)
+    assert dataset.tags.flatten().tolist() == [1, 0, 0, 0, 1]
 
 
 def test_a_set_without_tags_has_none_in_its_batches():

@@ -40,7 +40,10 @@ def test_a_series_is_one_volume_in_the_order_of_positions(tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"heights": [0, 8, 24, 32, 40]}, r"8 mm apart, got 16 mm between slices 1 and 2 \(from 0\); a file is"),
+        (
+            {"heights": [0, 8, 24, 32, 40]},
+            r"8 mm apart, got 16 mm between slices 1 and 2 \(from 0\); a file is",
+        ),
         ({"heights": [0, 8, 8, 16, 24]}, "one slice at each position, got several"),
         ({"shift": 3}, "tilted gantry"),
         ({"heights": [0]}, "series of several files, got one"),

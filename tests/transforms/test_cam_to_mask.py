@@ -292,6 +292,15 @@ def test_pseudo_labels_follow_the_map_and_the_tag_of_the_slice(tag, expected):
     assert torch.equal(data["pred"], cam)
 
 
+@pytest.mark.parametrize("direction", [1, -1])
+def test_tags_in_the_order_of_the_networks_slices_go_to_those_of_the_file(direction):
+    cam = MetaTensor(torch.full((1, 2, 2, 3), 0.9), affine=torch.diag(torch.tensor([-1.0, -1, direction, 1])))
+    image = MetaTensor(torch.rand(1, 4, 4, 3), affine=torch.diag(torch.tensor([-1.0, -1, 8, 1])))
+    data = {"pred": cam, "image": image, "tags": torch.tensor([[1, 0, 0]])}
+    label = MapToPseudoLabeld("pred", low=0.25, high=0.5)(data)["pred"]
+    assert label[0, 0, 0].tolist() == [1, 0, 0][::direction]
+
+
 def test_a_tagged_slice_that_the_map_missed_is_undecided_throughout():
     cam = torch.zeros(1, 4, 4, 3)
     cam[:, 0, 0, 0], cam[:, 0, 0, 1] = 0.9, 0.4

@@ -1,0 +1,85 @@
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.transforms import ScaleIntensityRangePercentilesd
+
+from monai_ext.errors import InputError
+from monai_ext.transforms import ScaleForegroundIntensityd, ScalePercentilesd
+from monai_ext.transforms.intensity import padding
+
+
+def scan(low=0.0, high=1500.0, shape=(1, 12, 10, 8)):
+    return torch.as_tensor(np.random.default_rng(0).uniform(low, high, shape).astype(np.float32))
+
+
+def padded(image, value):
+    """The image with its first quarter replaced, and where that is."""
+    where = torch.zeros_like(image, dtype=torch.bool)
+    where[:, :3] = True
+    return image.masked_fill(where, value), where
+
+
+@pytest.mark.parametrize("value", [-32768.0, -3024.0, -2000.0, -9999.0, 65535.0, 32767.0])
+def test_padding_is_found_takes_no_part_and_becomes_0(value):
+    image, where = padded(scan(), value)
+    assert torch.equal(padding(image), where)
+    done = ScalePercentilesd("image")({"image": image})["image"]
+    assert (done[where] == 0).all()
+    alone = ScalePercentilesd("image")({"image": image[~where]})["image"]
+    torch.testing.assert_close(done[~where], alone)
+
+
+@pytest.mark.parametrize("value", [-65535.0, 65535.0])
+def test_padding_does_not_darken_the_foreground(value):
+    image, where = padded(scan(300), value)
+    done = ScaleForegroundIntensityd("image")({"image": image})["image"]
+    alone = ScaleForegroundIntensityd("image")({"image": image[~where][None]})["image"]
+    torch.testing.assert_close(done[~where], alone[0])
+    assert (done[where] == 0).all()
+
+
+def test_padding_at_both_ends_is_found():
+    image, where = padded(scan(), -32768.0)
+    image[:, -2:] = 100000.0
+    assert torch.equal(padding(image), where | (image == 100000))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        scan(),
+        padded(scan(), 0.0)[0],
+        scan(-1024, 3000),
+        padded(scan(100, 900), 0.0)[0],
+        torch.tensor([0.0, 0, 1]),
+        torch.cat((scan().flatten(), scan().flatten(), torch.tensor([90000.0]))),
+        scan(-3000, 3000).round(),
+    ],
+    ids=["plain", "air", "CT", "skull-stripped", "two values", "bright voxel", "known value among others"],
+)
+def test_what_is_no_padding_is_left_alone(image):
+    assert padding(image) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
+def test_without_padding_it_is_monais_transform_to_the_last_bit(dtype):
+    image = scan().to(dtype).float()
+    monai = ScaleIntensityRangePercentilesd("image", 1, 99, 0, 1, clip=True)({"image": image})["image"]
+    assert torch.equal(ScalePercentilesd("image")({"image": image})["image"], monai)
+
+
+def test_a_constant_image_is_refused():
+    with pytest.raises(InputError, match="p3: Expected an image with contrast, got the constant intensity 7"):
+        ScalePercentilesd("image")({"image": torch.full((1, 3, 3, 3), 7.0), "case": "p3"})
+
+
+def test_real_images_have_no_padding(data_root):
+    files = [
+        next((data_root / "acdc").glob("*/*01.nii.gz")),
+        next((data_root / "lgg").glob("*/*_flair.nii.gz")),
+    ]
+    files.append(next((data_root / "hippocampus" / "imagesTr").glob("hip*.nii.gz")))
+    for file in files:
+        image = torch.as_tensor(nib.load(file).get_fdata(dtype=np.float32))
+        assert padding(image) is None, file
