@@ -6,6 +6,7 @@ from typing import Any
 
 from monai.transforms import Resized
 
+from monai_ext.bundle.inputs import Missing
 from monai_ext.data.free_memory import available_bytes
 from monai_ext.errors import InputError
 from monai_ext.images.headers import shape_in_header, unit_in_header
@@ -34,6 +35,8 @@ def segment(
         InputError: at the end if an image was left out; at once, with all the reasons, if every one was.
     """
     dataset = evaluator.data_loader.dataset
+    if isinstance(dataset.data, Missing):
+        raise dataset.data.reason
     found = list(dataset.data)
     memory = _Memory(dataset.transform, len(modalities) or 1, classes)
     kept, refused = [], []

@@ -11,12 +11,24 @@ from monai_ext.datalist.format import SECTIONS
 from monai_ext.errors import InputError
 from monai_ext.images import inputs
 from monai_ext.images.modalities import group_cases
-from monai_ext.images.search import images_in
+from monai_ext.images.search import images_in, nothing_found
 from monai_ext.keys import CASE, IMAGE, MODALITIES, UNIT
 
 logger = logging.getLogger(__name__)
 
 DATALIST = "datalist.json"
+
+
+class Missing(list):
+    """No images, since there is no such place. Tools look at a workflow before they say where images are.
+
+    Args:
+        reason: what a run that has nothing else to segment ends with.
+    """
+
+    def __init__(self, reason: InputError) -> None:
+        super().__init__()
+        self.reason = reason
 
 
 def find_images(
@@ -30,12 +42,14 @@ def find_images(
         recursive: whether to look through the folders below ``place``.
 
     Returns:
-        Items with ``image``, ``case`` and, by a datalist, its ``unit``.
+        Items with ``image``, ``case`` and, by a datalist, its ``unit``; ``Missing`` without such a place.
 
     Raises:
         InputError: if there is nothing to segment, see ``monai_ext.images.inputs.find_images``, or a case of
             the datalist has several files.
     """
+    if not Path(place).exists():
+        return Missing(nothing_found(Path(place), "an image or a folder of images", []))
     if not (datalist := _datalist_at(place)):
         return inputs.find_images(place, output_dir, recursive)
     content = read_datalist(datalist)
@@ -64,7 +78,7 @@ def find_cases(
 
     Returns:
         Items with ``image``, ``case``, ``modalities`` (names of those that the case has) and, by a datalist,
-        its ``unit``.
+        its ``unit``; ``Missing`` without such a place.
 
     Raises:
         InputError: if there is nothing to segment, or it is not clear which files make a case, see
@@ -81,6 +95,8 @@ def find_cases(
         return group_cases([place], modalities, place.parent)
     wanted = f"files NAME_<modality>.nii.gz of {', '.join(modalities)}, or files with all of these channels,"
     alone = place.is_dir() and images_in(place)  # files of the folder itself come first
+    if not place.exists():
+        return Missing(nothing_found(place, wanted, []))
     levels = math.inf if recursive else 0 if alone else 1
     files = inputs.files_to_segment(place, output_dir, levels, wanted)
     return group_cases(files, modalities, place)

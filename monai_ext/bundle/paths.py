@@ -32,7 +32,7 @@ def as_path(id: str, value: Any, run: Run) -> str:
     """
     typed = as_typed(id)
     if is_config_syntax(value):
-        if _gives_path(id, run):
+        if _gives_path(id, value, run):
             return str(value)
         raise _not_a_path(id, value, "an expression" if value[0] == "$" else "a reference")
     if isinstance(value, PathLike):
@@ -64,7 +64,10 @@ def as_typed(id: str) -> str | None:
     return found
 
 
-def _gives_path(id: str, run: Run) -> bool:
+def _gives_path(id: str, value: str, run: Run) -> bool:
+    references = ReferenceResolver.match_refs_pattern(value)
+    if references and all(reference in run.parser for reference in references):
+        return True  # such as of the rank, which a process does not know yet
     try:
         return isinstance(run.parser.get_parsed_content(id), str | PathLike)
     except Exception:  # whatever somebody's expression raises

@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 
+from monai_ext.failures import message_of
 from monai_ext.phantoms.files import write_brain_phantoms, write_heart_phantoms
 from tests.processes import run_python
 
@@ -141,6 +142,14 @@ class Copy:
             patch.chdir(self.root)
             patch.setattr(sys, "path", [*sys.path])
             monai.bundle.run(config_file=files, logging_file=False, **given)
+
+    def complaint(self, what, **overrides):
+        """What a run that fails has to say to the user."""
+        with pytest.raises(Exception) as stopped:  # MONAI wraps ours in its own
+            self.run(what, **overrides)
+        message = message_of(stopped.value)
+        assert message is not None, stopped.value
+        return message
 
     def command(self, what, **overrides):
         """The same as a command of its own."""

@@ -47,7 +47,7 @@ def test_a_training_leaves_a_review_of_the_labels(copy, hearts):
         "left ventricle cavity",
     }
     assert (review / "curves.png").stat().st_size > 1000
-    recorded = bundle.load("checkpoint.pt")["correction"]["journal"]["changes"]
+    recorded = bundle.load("training/checkpoint.pt")["correction"]["journal"]["changes"]
     assert {epoch for epoch, *_ in recorded} == {1, 2}  # else test_resume.py would compare nothing
     changed = {row["case"] for row in read(review / "changes.csv")}
     assert changed and {file.name.split(".")[0] for file in (review / "corrected").iterdir()} == changed
@@ -73,8 +73,8 @@ def test_a_resume_with_other_label_files_is_refused_and_names_the_case(copy, hea
     changed["label"] = str(tmp_path / "other.nii.gz")
     del changed["label_sha256"]
     (tmp_path / "datalist.json").write_text(json.dumps(content))
-    with pytest.raises(SystemExit, match=f"got others for {changed['case']} "):
-        bundle.run("train", epochs=3, resume=True, dataset_dir=str(tmp_path))
+    message = bundle.complaint("train", epochs=3, resume=True, dataset_dir=str(tmp_path))
+    assert f"got others for {changed['case']} " in message
 
 
 @pytest.fixture(scope="module")

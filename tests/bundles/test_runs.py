@@ -1,6 +1,7 @@
 """Every bundle trains, evaluates, infers and exports; how it lies in the repository is test_bundles.py."""
 
 import json
+import re
 
 import monai.bundle
 import nibabel as nib
@@ -10,8 +11,9 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_ext.datalist.datalist import items
+from monai_ext.failures import message_of
 from monai_ext.report import Predictor
-from tests.bundles.conftest import read_image
+from tests.bundles.conftest import CONFIGS, read_image
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI: a config is code
 
@@ -26,10 +28,36 @@ def test_every_property_that_monai_looks_up_is_there(request, data, kind, monkey
     assert workflow.check_properties() == []
 
 
+@pytest.mark.parametrize("what", CONFIGS)
+def test_a_tool_may_initialize_and_look_around_before_there_are_data(bundle, what, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = [str(bundle.root / file) for file in CONFIGS[what]]
+    kind = "infer" if what == "infer" else "train"
+    monai.bundle.create_workflow(config_file=files, workflow_type=kind, logging_file=False)
+    workflow = ConfigWorkflow(files, workflow_type=kind, logging_file=False)
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    assert {path.name for path in tmp_path.iterdir()} == {bundle.root.name}
+
+
+def test_an_evaluation_that_a_tool_has_looked_through_writes_no_weights(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(trained.root)
+    before = {file: file.read_bytes() for file in trained.models.rglob("*") if file.is_file()}
+    files, options = trained.options("evaluate", output_dir=str(tmp_path))
+    workflow = ConfigWorkflow(files, workflow_type="train", logging_file=False, **options)
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    workflow.run()
+    workflow.finalize()
+    assert before == {file: file.read_bytes() for file in trained.models.rglob("*") if file.is_file()}
+    assert not (tmp_path / "tensorboard").exists()
+
+
 def test_training_leaves_weights_state_and_curves_and_nothing_elsewhere(trained):
     assert {file.name for file in trained.models.rglob("*") if file.is_file()} == {
         "model.pt",
         "checkpoint.pt",
+        "run.lock",
     }
     assert list((trained.root / "eval" / "tensorboard").iterdir())
     assert {file.name for file in trained.root.iterdir()} <= {
@@ -85,8 +113,8 @@ def test_evaluation_falls_back_to_the_validation_list_and_leaves_the_weights(
 
 
 def test_evaluation_without_weights_says_so(bundle):
-    with pytest.raises(SystemExit, match=r"Expected trained weights at .*model.pt, found none; train the"):
-        bundle.run("evaluate")
+    message = bundle.complaint("evaluate")
+    assert re.match(r"Expected trained weights at .*model.pt, found none; train the", message)
 
 
 def tilted(angle=0.3):
@@ -140,8 +168,9 @@ def test_the_predictor_of_the_pictures_gives_what_inference_saves(trained, tiny,
 
 
 def test_inference_without_an_image_says_where_it_looked(trained, tmp_path):
-    with pytest.raises(SystemExit, match=f"Expected .* at {tmp_path}, found none; set --input"):
+    with pytest.raises(RuntimeError) as stopped:
         trained.run("infer", input=str(tmp_path))
+    assert re.match(f"Expected .* at {tmp_path}, found none; set --input", str(message_of(stopped.value)))
 
 
 def test_a_copied_bundle_exports_a_network_that_computes_the_same(trained, tiny, tmp_path, monkeypatch):

@@ -29,9 +29,9 @@ def recorded(monkeypatch):
 
 def test_the_flag_of_monai_tracks_loss_and_validation(bundle, tiny, recorded):
     bundle.run("train", epochs=2, tracking="mlflow")
-    iterations = list(range(1, bundle.load("checkpoint.pt")["iteration"] + 1))
+    iterations = list(range(1, bundle.load("training/checkpoint.pt")["iteration"] + 1))
     assert list(recorded[LOSS]) == list(recorded[LEARNING_RATE]) == iterations
-    assert recorded[tiny.selected_by] == {2: pytest.approx(bundle.load("checkpoint.pt")["best"])}
+    assert recorded[tiny.selected_by] == {2: pytest.approx(bundle.load("training/checkpoint.pt")["best"])}
 
 
 def test_the_flag_of_monai_tracks_an_evaluation(trained, recorded, tmp_path):
