@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import nibabel as nib
 import numpy as np
 
 from monai_ext.datalist.check_entries import Entry, Problem
@@ -28,8 +27,8 @@ class Found(NamedTuple):
     """What tells the voxels of the images from others; None if one cannot be read or has a problem."""
     labels: dict[int, str]
     """Likewise for each label that can be read, by position of the entry."""
-    orientation: str | None
-    """Where the axes of the images point to, such as "LPS"; None if no image can be read."""
+    grid: Grid | None
+    """That of the images; None if none can be read, or they disagree."""
 
 
 def check_files(
@@ -72,7 +71,7 @@ def check_files(
             case.report(entry, LABEL, [contradiction(volume, full)])
         for entry in entries:
             case.report(entry, TAGS, [tags_contradiction(entry, full, legal)])
-    return Found(case.problems, classes, case.images, labels, _orientation(image))
+    return Found(case.problems, classes, case.images, labels, image)
 
 
 class _Case:
@@ -151,12 +150,6 @@ def _fingerprint(volume: Volume) -> str:
     with np.errstate(over="ignore"):
         digest.update(np.asarray(np.ravel(volume.array, order="F"), dtype=np.float32).data)
     return digest.hexdigest()
-
-
-def _orientation(grid: Grid | None) -> str | None:
-    if grid is None or not np.isfinite(grid.affine).all():
-        return None
-    return "".join(str(code) for code in nib.orientations.aff2axcodes(grid.affine))
 
 
 def _digest_problem(entry: Entry) -> str | None:

@@ -1,4 +1,4 @@
-"""A training list as a whole: what cannot be learned from it, and what is worth knowing."""
+"""A training list as a whole: what cannot be learned from it."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -65,20 +65,3 @@ def _tagged(entry: Entry, labels: Collection[int]) -> set[int]:
         return {value for value, tags in zip(foreground(labels), entry.tags or (), strict=True) if 1 in tags}
     except (TypeError, ValueError):  # malformed, which is a problem of its own
         return set()
-
-
-def orientation_notes(turned: Sequence[tuple[str, Entry]]) -> list[str]:
-    """One line if images are stored in different orientations, which is no problem.
-
-    Args:
-        turned: where the axes of an image point to, such as "LPS", and its item.
-    """
-    groups: dict[str, list[Entry]] = {}
-    for orientation, entry in turned:
-        groups.setdefault(orientation, []).append(entry)
-    if len(groups) < 2:
-        return []
-    found = ", ".join(f"{o} in {len(group)}, e.g. {group[0].name}" for o, group in groups.items())
-    return [
-        f"images are stored in {len(groups)} orientations: {found}; each is turned to that of the training."
-    ]

@@ -14,8 +14,14 @@ from rich.progress import track
 
 from monai_ext.datalist.check_entries import Entry, Problem, is_sha256, parse_entries
 from monai_ext.datalist.check_files import Found, check_files
-from monai_ext.datalist.check_overlaps import case_problems, overlap_problems, repeated_images
-from monai_ext.datalist.check_training import orientation_notes, training_problems
+from monai_ext.datalist.check_overlaps import (
+    Voxels,
+    case_problems,
+    orientation_notes,
+    overlap_problems,
+    repeated_images,
+)
+from monai_ext.datalist.check_training import training_problems
 from monai_ext.datalist.datalist import SECTIONS, file_sha256, items, read_datalist, read_json
 from monai_ext.datalist.tags import tag_problems
 from monai_ext.errors import InputError
@@ -185,12 +191,14 @@ def _problems_of_repetition(
     entries: Sequence[Entry], groups: Sequence[Sequence[Entry]], found: Sequence[Found]
 ) -> list[Problem]:
     """Images that are there twice; what is worth knowing and no problem is logged."""
-    pairs = list(zip(groups, found, strict=True))
-    images = {entry.order: case.images for group, case in pairs for entry in group if case.images}
-    labels = {order: digest for case in found for order, digest in case.labels.items()}
-    problems, notes = repeated_images(entries, images, labels)
-    turned = [(case.orientation, entry) for group, case in pairs if case.orientation for entry in group]
-    for note in [*notes, *orientation_notes(turned)]:
+    voxels = {
+        entry.order: Voxels(case.images, case.labels.get(entry.order), case.grid)
+        for group, case in zip(groups, found, strict=True)
+        for entry in group
+        if case.images and case.grid
+    }
+    problems, notes = repeated_images(entries, voxels)
+    for note in [*notes, *orientation_notes(entries, voxels)]:
         logger.warning(note)
     return problems
 

@@ -43,8 +43,8 @@ def write_pseudo_labels(datalist: Path, predictions: Path, out: Path) -> dict[st
     doubtful = [item for item in training if item[SUPERVISION] != Supervision.FULL.value]
     if not doubtful:
         raise InputError(f"{datalist}: Expected a training case without a full mask, got none.")
-    if problems := case_problems(parse_entries({"training": training})[0]):
-        raise InputError(f"{datalist}: {problems[0][1]}")
+    if twice := case_problems(parse_entries({"training": training})[0]):
+        raise InputError(f"{datalist}: {twice[0][1]}")
     found = find_predictions(doubtful, predictions)
     (out / "labels").mkdir(parents=True)
     try:

@@ -65,7 +65,20 @@ def test_two_labels_of_one_image_are_a_note(data, tmp_path, caplog):
     data["training"].append(twin)
     with caplog.at_level(logging.WARNING):
         assert check_items(data, LABELS) == []
-    assert "1 item has the image of another one with another label: training[2] (second)" in caplog.text
+    assert "1 item has the image of another item: training[2] (second)" in caplog.text
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_copy_at_another_place_or_with_another_label_file_is_a_note(data, tmp_path, caplog, moved):
+    twin = copied(data["training"][0], "second", tmp_path)
+    if moved:
+        for key in ("image", "label"):
+            save(twin[key], np.asanyarray(nib.load(twin[key]).dataobj), np.diag([1, 1, 3, 1]))
+    else:
+        twin["image"] = data["training"][0]["image"]
+    data["training"].append(twin)
+    assert check_items(data, LABELS) == []
+    assert caplog.text.count("has the image of another item") == 1
 
 
 def test_a_constant_image_is_no_copy_of_another(data):
