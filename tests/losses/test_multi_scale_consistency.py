@@ -166,6 +166,13 @@ def test_no_voxel_is_confident_above_the_threshold_and_all_are_below_it(gate):
 
 
 @GATES
+def test_a_voxel_exactly_as_confident_as_the_threshold_opens_its_gate(gate):
+    certain = 1e4 * torch.eye(3, dtype=torch.float64)[0].expand(3, 3).reshape(1, 3, 3, 1, 1)
+    assert consistency(certain, threshold=1 - 1e-3, gate=gate) > 0
+    assert consistency(certain, threshold=1 - 0.9e-3, gate=gate) == 0
+
+
+@GATES
 def test_gradient(gate):
     logits, label = case(2, 2)
     loss = MultiScaleConsistencyLoss(2.0, 0.6, gate, 0.5, [1, 2, 3])

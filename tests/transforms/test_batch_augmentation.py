@@ -264,6 +264,26 @@ def test_probability_is_the_share_of_changed_items():
     assert 0.2 < share < 0.4
 
 
+def test_an_item_that_is_not_moved_is_not_bent_either():
+    drawn = BatchAugmentation(rotation=40, displacement=0.1, probability=0.5).draw(200, 2, generator())
+    bent = drawn.displacement.flatten(1).any(dim=1)
+    turned = (drawn.affine != torch.eye(2, 3)).flatten(1).any(dim=1)
+    assert torch.equal(bent, turned) and 60 < bent.sum() < 140
+
+
+def test_every_batch_has_noise_of_its_own():
+    batch, augmentation, g = blank(50, 50), BatchAugmentation(noise=0.2, probability=1), generator()
+    first, second = ((augmentation(batch, g)[IMAGE] - batch[IMAGE]).flatten() for _ in range(2))
+    assert abs(torch.corrcoef(torch.stack([first, second]))[0, 1]) < 0.1
+
+
+def test_intensities_below_0_stay_finite():
+    batch = blank(4, 4)
+    batch[IMAGE] -= 0.6  # as noise in an image that was scaled by percentiles
+    after = BatchAugmentation(gamma=0.5, probability=1)(batch, generator())[IMAGE]
+    assert after.eq(0).all()
+
+
 @pytest.mark.parametrize(
     "name", ["rotation", "scale", "translation", "displacement", "gamma", "gain", "noise"]
 )
