@@ -123,6 +123,19 @@ def test_a_weak_label_repeats_the_truth_and_marks_every_class_of_every_slice(str
     assert weak.dtype == np.uint8 and said.mean() < 0.2
 
 
+def test_the_ends_of_the_ring_belong_to_it():
+    foreground = np.zeros((7, 7))
+    foreground[3, 3] = 1
+    spots = background_spots(foreground, np.random.default_rng(0), 100, ring=(1, 2))
+    assert spots.sum() == 12  # within 2 pixels: 4 neighbors, 4 diagonal ones, 4 straight ahead
+    assert spots[3, 4] and spots[3, 5]
+
+
+def test_spots_close_by_are_drawn_apart_from_the_others():
+    weak = weak_label(np.zeros((60, 60, 1), dtype=int), [1], "random", 0, "a", background=20, ring_spots=20)
+    assert (weak == 0).sum() > 35  # few pixels are drawn twice
+
+
 def test_without_background_spots_only_foreground_is_marked():
     weak = weak_label(heart(), [3], "erosion", seed=0, case="a")
     assert set(np.unique(weak)) == {3, UNLABELED}
@@ -176,6 +189,13 @@ def test_max_core_voxels_prefers_depth():
     label[5:55, 5:55] = 1
     weak = weak_label(label, [1], "erosion", seed=0, case="a", max_core_voxels=4)
     np.testing.assert_array_equal(np.argwhere(weak[..., 0] == 1), [[29, 29], [29, 30], [30, 29], [30, 30]])
+
+
+def test_the_border_of_the_image_is_a_border_of_the_class():
+    label = np.zeros((9, 5, 1), dtype=int)
+    label[:5] = 1  # three of its sides are the image's
+    weak = weak_label(label, [1], "centroid", seed=0, case="a", max_core_voxels=1)
+    assert np.argwhere(weak == 1).tolist() == [[2, 2, 0]]
 
 
 def test_the_label_is_not_changed():
