@@ -17,10 +17,10 @@ def needed_gb(
 ) -> float:
     r"""Memory at the peak of a segmentation on the CPU, in GB, without what the program takes by itself.
 
-    .. math:: 4 \\cdot 10^{-9} \\, \\big( (3 C + 3 + P) V + 2 (C + K) N \\big)
+    .. math:: 4 \\cdot 10^{-9} \\, \\\big( (4 C + 10 + P) V + 2 (C + K) N \\big)
 
-    The image is held in its file's data type, as float32 and while it is scaled; the inverse works class by
-    class with three more volumes. The factors were fitted to measured peaks.
+    The peak is where the image is smoothed before it is made smaller. The factors were fitted to measured
+    peaks of images of one and of three channels.
 
     Args:
         shape: of the image, V voxels.
@@ -30,5 +30,5 @@ def needed_gb(
         probabilities: whether these are kept on the grid of the image, P = 3 K volumes more.
     """
     kept = 3 * classes if probabilities else 0
-    volumes = (3 * channels + 3 + kept) * prod(shape)
+    volumes = (4 * channels + 10 + kept) * prod(shape)
     return BYTES * (volumes + 2 * (channels + classes) * prod(network_shape)) / GIGABYTE
