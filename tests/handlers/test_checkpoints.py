@@ -70,6 +70,14 @@ def test_weights_are_kept_only_when_the_validation_is_better(tmp_path):
         assert_equal(kept[epoch], now[best])
 
 
+def test_weights_that_find_nothing_yet_are_kept_until_better_ones_come(tmp_path):
+    training = Training(tmp_path, metrics=[0.0, 0.0]).run(epochs=1)
+    first = training.weights()
+    assert_equal(load(tmp_path / "model.pt"), first)
+    training.run(epochs=2)
+    assert_equal(load(tmp_path / "model.pt"), first)
+
+
 def test_a_validation_that_is_not_a_number_is_never_the_best(tmp_path):
     training = Training(tmp_path, metrics=[float("nan"), 0.2]).run(epochs=2)
     assert training.checkpoints.best == 0.2

@@ -77,6 +77,19 @@ def test_the_network_sees_the_next_multiples_of_the_divisor(space, scale, diviso
             assert seen == divisor * math.ceil(max(1, round(scale * size)) / divisor)
 
 
+@SPACES
+def test_the_margin_continues_the_image_by_its_last_voxels(space):
+    spy, image = Spy(), torch.rand(1, 1, *space)
+    MultiScaleInferer([0.75], 16, autocast=False)(image, spy)
+    scaled = [3 * n // 4 for n in space]
+    seen = spy.image
+    for axis, n in enumerate(scaled, start=2):
+        last = seen.narrow(axis, n - 1, 1)
+        margin = seen.narrow(axis, n, seen.shape[axis] - n)
+        assert margin.shape[axis] > 0
+        torch.testing.assert_close(margin, last.expand_as(margin), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("scale", [0.875, 1.125, 0.8, 1.3])
 def test_every_axis_changes_by_the_same_factor_up_to_one_voxel(scale):
     size = (32, 48, 32)
