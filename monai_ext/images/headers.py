@@ -35,7 +35,7 @@ def unit_in_header(path: Path) -> str:
     was lost. Other formats are in mm by their definition.
     """
     try:
-        header: Any = nib.load(path).header if path.is_file() else None  # type: ignore[attr-defined]
+        header: Any = nib.load(path).header if path.is_file() else None
         unit = header.get_xyzt_units()[0]
     except Exception:  # no NIfTI
         return "mm"
