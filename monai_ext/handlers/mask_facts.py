@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import find_objects, label
 
+from monai_ext.images.transforms import slice_axis
+
 _TOUCHING = np.ones((3, 3, 3))
 """Neighbors in a part: by a face, an edge or a corner."""
 
@@ -51,14 +53,11 @@ def mask_facts(mask: np.ndarray, names: Sequence[str], axes: Sequence[int] = (0,
     return MaskFacts(found, words if any(found) else ["the mask is empty"])
 
 
-def border_axes(affine: np.ndarray, slices: bool) -> list[int]:
+def border_axes(affine: np.ndarray, shape: Sequence[int], slices: bool) -> list[int]:
     """Axes along which an object may be cut off: all three, or those within a slice.
 
-    Slices lie across the axis with the largest spacing, the third on a tie.
-
-    >>> border_axes(np.diag([8, 1, 1, 1]), slices=True)
+    >>> border_axes(np.diag([8, 1, 1, 1]), (10, 256, 256), slices=True)
     [1, 2]
     """
-    spacing = np.linalg.norm(np.asarray(affine, dtype=float)[:3, :3], axis=0)
-    across = 2 if spacing[2] >= 0.99 * spacing.max() else int(spacing.argmax())
+    across = slice_axis(np.asarray(affine, dtype=float), shape)
     return [axis for axis in range(3) if not slices or axis != across]

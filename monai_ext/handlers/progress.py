@@ -85,7 +85,9 @@ class InferenceSummary:
     def look_at(self, given: dict[str, Any], mask: MetaTensor, file: str, table: VolumeTable) -> None:
         """Put the volumes of a mask into the table, and keep what is unusual for the end."""
         affine = np.asarray(mask.affine, dtype=float)
-        found = mask_facts(np.asarray(mask[0].cpu()), self.names or (), border_axes(affine, self.slices))
+        found = mask_facts(
+            np.asarray(mask[0].cpu()), self.names or (), border_axes(affine, mask.shape[1:], self.slices)
+        )
         known = given.get(UNIT) != VOXEL
         voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / CUBIC_MM_PER_ML if known else None
         case = str(given.get(CASE, file))

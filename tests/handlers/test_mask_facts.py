@@ -61,5 +61,5 @@ def test_two_remarks_on_a_class_are_one_text():
 )
 def test_slices_lie_across_the_axis_with_the_largest_spacing(spacing, within):
     affine = np.diag([*spacing, 1])
-    assert border_axes(affine, slices=True) == within
-    assert border_axes(affine, slices=False) == [0, 1, 2]
+    assert border_axes(affine, (10, 20, 30), slices=True) == within
+    assert border_axes(affine, (10, 20, 30), slices=False) == [0, 1, 2]
