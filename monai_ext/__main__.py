@@ -151,9 +151,9 @@ def report(
     overrides = {key: yaml.safe_load(value) for key, value in given.items()}
     try:
         predictor = Predictor(bundle, dataset_dir, None, overrides, mix_in or ())
-        baseline = baseline_weights and Predictor(
-            bundle, dataset_dir, baseline_weights, overrides, mix_in or ()
-        )
+        baseline = None
+        if baseline_weights is not None:
+            baseline = Predictor(bundle, dataset_dir, baseline_weights, overrides, mix_in or ())
     except RuntimeError as error:
         raise InputError(
             f"Expected {weights} to fit the bundle's network, got: {error}; pass --override as in training."

@@ -1,5 +1,6 @@
 """What every bundle does first: see that it was told what it can do."""
 
+import re
 from typing import Any
 
 from ignite.utils import manual_seed
@@ -14,6 +15,9 @@ from monai_ext.bundle.values import as_type_of
 from monai_ext.bundle.workflow import Run, find_run
 from monai_ext.errors import InputError
 
+SIZE = "spatial_size"
+MULTIPLE = re.compile(r"(\d+) ?\* ?n$")
+"""How metadata say that a size is a multiple."""
 SETTINGS = "settings"
 """Id of the settings that must fit each other, in configs that have such."""
 
@@ -39,6 +43,7 @@ def check_settings() -> None:
     if SETTINGS in run.parser:
         stop_if_unfit(run.parser.get_parsed_content(SETTINGS))
     if run.overrides:
+        _stop_at_sizes(run)
         _try_network(run)
     # So that nothing made of the old values, or before the seed, is used. MONAI parses anew by itself.
     run.parser.ref_resolver.reset()
@@ -69,6 +74,18 @@ def _meant(id: str, value: Any, run: Run) -> Any:
     if is_path(id) and (default is not NOTHING):
         return as_path(id, value, run)
     return value if default is NOTHING else as_type_of(id, value, default, annotation_of(id, run))
+
+
+def _stop_at_sizes(run: Run) -> None:
+    """Refuse slices that the network cannot halve as often as the metadata say."""
+    wanted = run.parser.get("_meta_::network_data_format::inputs::image::spatial_shape", [])
+    if SIZE not in run.overrides or not wanted:
+        return
+    size = run.parser.get_parsed_content(SIZE)
+    factors = [int(match[1]) if (match := MULTIPLE.match(str(part))) else 1 for part in wanted]
+    if len(size) != len(wanted) or any(n % factor for n, factor in zip(size, factors, strict=True)):
+        shape = " x ".join(map(str, wanted))
+        raise InputError(f"Expected --{SIZE} of the form {shape}, got {size}; take the nearest such size.")
 
 
 def _try_network(run: Run) -> None:

@@ -39,8 +39,8 @@ def require_data(
         settings: values by id; every case must have their ``modalities`` (one need not be named).
         scoring_kinds: kinds of supervision that the section ``validation`` may hold; with "tags" among them,
             every item must have tags.
-        learns_from: kind of weak labels that the bundle is for; where the training list holds those of another
-            bundle instead, this alone is said.
+        learns_from: kind of weak labels that the bundle is for; where the training list holds those of
+            another bundle instead, this alone is said.
 
     Raises:
         InputError: with one line for each problem.

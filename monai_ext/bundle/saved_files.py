@@ -52,25 +52,44 @@ def save_atomically(content: Any, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(content, unfinished)
         os.replace(unfinished, path)
-    except (OSError, RuntimeError) as error:  # torch tells a full disk by the latter
+    except (OSError, RuntimeError) as error:  # the latter is what torch makes of a full disk
+        reason = error.strerror if isinstance(error, OSError) else _free_space(path)
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
         raise InputError(
-            f"Expected room and permission to write {path.absolute()}, got: {first_sentence(error)}; "
+            f"Expected room and permission to write {path.absolute()}, got: {reason}; "
             "what was there before is whole. Make room, or choose another --ckpt_dir."
         ) from error
 
 
 def keep_aside(path: Path) -> Path:
-    """Copy a file to a name with the present date and time, which no file has, and return the copy."""
-    now = datetime.now()
-    for number in count(1):
-        more = f"_{number}" * (number > 1)
-        place = path.with_name(f"{path.stem}_{now:%Y-%m-%d_%H%M%S}{more}{path.suffix}")
-        if not place.exists():
-            break
-    shutil.copy2(path, place)
+    """Give a file a second name, with the present date and time, that no file has; return this.
+
+    Raises:
+        InputError: if it cannot be written; no half file is left.
+    """
+    now = f"{datetime.now():%Y-%m-%d_%H%M%S}"
+    names = (f"{path.stem}_{now}{f'_{n}' * (n > 1)}{path.suffix}" for n in count(1))
+    place = next(place for name in names if not (place := path.with_name(name)).exists())
+    try:
+        os.link(path, place)  # at once, and without room for a second copy
+    except OSError:  # a file system without links
+        unfinished = place.with_suffix(".unfinished")
+        try:
+            shutil.copy2(path, unfinished)
+            os.replace(unfinished, place)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise InputError(
+                f"Expected room and permission to keep {path.absolute()} as {place.name}, got: "
+                f"{error.strerror}; nothing was replaced. Make room, or choose another --ckpt_dir."
+            ) from error
     return place
+
+
+def _free_space(path: Path) -> str:
+    """What the disk of a file has left, in words."""
+    return f"{shutil.disk_usage(path.parent).free / 1e6:.1f} MB of free space"
 
 
 def sha256(path: Path) -> str:

@@ -48,9 +48,9 @@ def find_run() -> Run | None:
             workflow = frame.f_locals["self"]
         elif frame.f_code is create_workflow.__code__:
             if workflow is not None and frame.f_locals.get("workflow_") is workflow:
-                return _of_command(workflow.parser, frame.f_locals)
+                return _of_command(frame.f_locals["workflow_"].parser, frame.f_locals)
         frame = frame.f_back
-    return None if workflow is None else Run(workflow.parser, {}, {})
+    return Run(workflow.parser, {}, {}) if workflow is not None else None
 
 
 def _of_command(parser: ConfigParser, found: Mapping[str, Any]) -> Run:

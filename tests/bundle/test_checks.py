@@ -1,5 +1,7 @@
 """What the command line overrides is looked at before it is believed."""
 
+import json
+
 import monai.bundle
 import pytest
 import torch
@@ -184,6 +186,16 @@ def test_settings_that_make_no_network_are_refused(start):
     message = complaint(start, **{"network_def::out_features": "$'x'"})
     assert message.startswith("Expected settings that make a network, got: ")
     assert message.endswith("look at --network_def::out_features.")
+
+
+@pytest.mark.parametrize("given", [[100, 64], [64], [64, 64, 64]])
+def test_a_size_is_a_multiple_as_the_metadata_say(start, bundle_folder, given):
+    shape = {"inputs": {"image": {"spatial_shape": ["16*n", "16*n"]}}}
+    (bundle_folder / "configs" / "metadata.json").write_text(json.dumps({"network_data_format": shape}))
+    assert complaint(start, spatial_size=given) == (
+        f"Expected --spatial_size of the form 16*n x 16*n, got {given}; take the nearest such size."
+    )
+    start(spatial_size=[64, 160])
 
 
 def test_a_package_that_is_too_old_is_named(start, bundle_folder):

@@ -98,7 +98,8 @@ def test_an_image_for_which_there_is_no_memory_is_refused_by_its_header(
         segment(engine)
     assert [case for case, *_ in engine.seen] == ["a"]
     assert (
-        "b.nii: Expected an image for which 0.0 GB of free memory suffice, got 400 x 400 x 3 voxels" in caplog.text
+        "b.nii: Expected an image for which 0.0 GB of free memory suffice, got 400 x 400 x 3 voxels"
+        in caplog.text
     )
 
 
