@@ -217,7 +217,8 @@ def rewrite(raw, name, change, shift=0.0):
         (lambda r: (r / "split.csv").unlink(), r"split\.csv or --split, got neither"),
         (
             lambda r: shutil.rmtree(r / "train"),
-            r"Expected folders Patient_NN with GT\.nii\.gz under .*raw, found none but other images \(1\), such as test/Patient_41\.nii\.gz; check --raw",
+            r"Expected folders Patient_NN with GT\.nii\.gz under .*raw, found none "
+            r"but other images \(1\), such as test/Patient_41\.nii\.gz; check --raw",
         ),
     ],
 )
