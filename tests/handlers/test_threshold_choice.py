@@ -8,11 +8,11 @@ import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.metrics import DiceMetric
-from monai.transforms import AsDiscrete
+from monai.transforms import Compose
 
 from monai_ext.handlers import ThresholdChoice
 from monai_ext.handlers.threshold_choice import THRESHOLDS
-from monai_ext.transforms.cam_to_mask import KeepComponentd
+from monai_ext.transforms.cam_to_mask import MaskInOriginalSpaced
 
 SIZE = (6, 5, 4)
 
@@ -86,8 +86,9 @@ def test_masks_are_those_of_the_postprocessing(choose):
     _, item = only = random_case()
     found = choose([only])["pred"]["dice"]
     for threshold, dice in zip(THRESHOLDS, found, strict=True):
-        mask = AsDiscrete(threshold=threshold)(item["pred_map"])
-        kept = KeepComponentd("pred")({"pred": mask, "pred_map": item["pred_map"]})["pred"]
+        masked = MaskInOriginalSpaced("pred", Compose([]), threshold)
+        cam = MetaTensor(item["pred_map"])
+        kept = masked({"image": MetaTensor(torch.zeros(cam.shape)), "pred": cam})["pred"]
         wanted = DiceMetric()(kept[None], item["label"][None])
         assert dice == pytest.approx(float(wanted), abs=1e-6)
 
