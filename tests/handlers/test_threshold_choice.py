@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.metrics import DiceMetric
-from monai.transforms import Compose
+from monai.transforms import Compose, Identityd
 
 from monai_ext.handlers import ThresholdChoice
 from monai_ext.handlers.threshold_choice import THRESHOLDS
@@ -86,7 +86,7 @@ def test_masks_are_those_of_the_postprocessing(choose):
     _, item = only = random_case()
     found = choose([only])["pred"]["dice"]
     for threshold, dice in zip(THRESHOLDS, found, strict=True):
-        masked = MaskInOriginalSpaced("pred", Compose([]), threshold)
+        masked = MaskInOriginalSpaced("pred", Compose([Identityd("image")]), threshold)
         cam = MetaTensor(item["pred_map"])
         kept = masked({"image": MetaTensor(torch.zeros(cam.shape)), "pred": cam})["pred"]
         wanted = DiceMetric()(kept[None], item["label"][None])
