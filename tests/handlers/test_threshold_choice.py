@@ -8,10 +8,10 @@ import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.metrics import DiceMetric
-from monai.transforms import Compose, Identityd
 
 from monai_ext.handlers import ThresholdChoice
 from monai_ext.handlers.threshold_choice import THRESHOLDS
+from monai_ext.images import OrientSlicesd
 from monai_ext.transforms.cam_to_mask import MaskInOriginalSpaced
 
 SIZE = (6, 5, 4)
@@ -86,9 +86,10 @@ def test_masks_are_those_of_the_postprocessing(choose):
     _, item = only = random_case()
     found = choose([only])["pred"]["dice"]
     for threshold, dice in zip(THRESHOLDS, found, strict=True):
-        masked = MaskInOriginalSpaced("pred", Compose([Identityd("image")]), threshold)
         cam = MetaTensor(item["pred_map"])
-        kept = masked({"image": MetaTensor(torch.zeros(cam.shape)), "pred": cam})["pred"]
+        orient = OrientSlicesd("image", "LPS")  # leaves an image without an affine as it is
+        image = orient({"image": torch.zeros(cam.shape)})["image"]
+        kept = MaskInOriginalSpaced("pred", orient, threshold)({"image": image, "pred": cam})["pred"]
         wanted = DiceMetric()(kept[None], item["label"][None])
         assert dice == pytest.approx(float(wanted), abs=1e-6)
 
