@@ -30,8 +30,8 @@ def padding(image: Tensor) -> Tensor | None:
     Args:
         image: any shape.
 
-    >>> padding(torch.tensor([-2000.0, -2000.0, -990.0, 40.0, 1500.0]))
-    tensor([ True,  True, False, False, False])
+    >>> padding(torch.tensor([-2000.0, -2000.0, -990.0, -200.0, 40.0, 700.0, 1500.0]))
+    tensor([ True,  True, False, False, False, False, False])
     >>> padding(torch.tensor([0.0, 0.0, 1.0, 2.0]))
     """
     found, rest = torch.zeros_like(image, dtype=torch.bool), image.flatten()
@@ -62,17 +62,20 @@ class ScalePercentilesd(MapTransform):
     random, not invertible; float32.
 
     Args:
-        keys: keys of images (M, *S); all channels are scaled together.
+        keys: keys of images (M, *S).
         lower: percentile that becomes 0.
         upper: percentile that becomes 1.
+        channel_wise: whether every channel is scaled for itself; else all are scaled together.
 
     Raises:
         InputError: if both percentiles are one value, so that nothing would be left to see.
     """
 
-    def __init__(self, keys: KeysCollection, lower: float = 1, upper: float = 99) -> None:
+    def __init__(
+        self, keys: KeysCollection, lower: float = 1, upper: float = 99, channel_wise: bool = False
+    ) -> None:
         super().__init__(keys)
-        self.scale = _Scale(lower, upper, 0, 1, clip=True)
+        self.scale = _Scale(lower, upper, 0, 1, clip=True, channel_wise=channel_wise)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)

@@ -195,11 +195,17 @@ def test_folders_are_looked_through_at_any_depth_if_asked_for(tmp_path):
     assert cases == ["x/ses-1/p", "x/ses-2/p"]
 
 
-@pytest.mark.parametrize(("name", "got"), [("empty", "found none"), ("absent", "got no such file or folder")])
-def test_says_that_there_is_no_case(tmp_path, name, got):
+def test_says_that_there_is_no_case(tmp_path):
     touch(tmp_path / "empty", "p_seg.nii.gz")
-    with pytest.raises(ValueError, match=f"of t1, t1ce, flair, or .* at {tmp_path / name}, {got}; set"):
-        find_cases(tmp_path / name, NAMES)
+    with pytest.raises(
+        ValueError, match=f"of t1, t1ce, flair, or .* at {tmp_path / 'empty'}, found none; set"
+    ):
+        find_cases(tmp_path / "empty", NAMES)
+
+
+def test_a_place_that_is_not_there_is_told_when_there_is_something_to_segment(tmp_path):
+    found = find_cases(tmp_path / "absent", NAMES)
+    assert found == [] and f"at {tmp_path / 'absent'}, got no such file or folder" in str(found.reason)
 
 
 @pytest.mark.parametrize(("there", "missing"), [(["flair"], ["t1", "t1ce"]), (NAMES, []), (None, [])])

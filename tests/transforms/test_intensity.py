@@ -69,6 +69,14 @@ def test_without_padding_it_is_monais_transform_to_the_last_bit(dtype):
     assert torch.equal(ScalePercentilesd("image")({"image": image})["image"], monai)
 
 
+def test_channels_are_scaled_together_or_each_for_itself_as_asked():
+    image = torch.cat([scan(0, 100), scan(0, 1000)])
+    for channel_wise in (False, True):
+        done = ScalePercentilesd("image", channel_wise=channel_wise)({"image": image})["image"]
+        monais = ScaleIntensityRangePercentilesd("image", 1, 99, 0, 1, clip=True, channel_wise=channel_wise)
+        assert torch.equal(done, monais({"image": image})["image"])
+
+
 def test_a_constant_image_is_refused():
     with pytest.raises(InputError, match="p3: Expected an image with contrast, got the constant intensity 7"):
         ScalePercentilesd("image")({"image": torch.full((1, 3, 3, 3), 7.0), "case": "p3"})
