@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from monai_ext.keys import IMAGE, LABEL, UNLABELED
+from monai_ext.transforms.crops import crop_middles, crop_starts, relative_size
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Drawn:
         offset: (B,) summands in units of the intensity range.
         noise_std: (B,) standard deviations in units of the intensity range.
         noise_seed: seed of the noise on the device.
+        crop_seed: seed of the places of crops on the device.
     """
 
     affine: Tensor
@@ -32,6 +34,7 @@ class Drawn:
     offset: Tensor
     noise_std: Tensor
     noise_seed: int
+    crop_seed: int
 
 
 class BatchAugmentation:
@@ -42,10 +45,17 @@ class BatchAugmentation:
     is 0 in the image and ``UNLABELED`` in the label. Then :math:`x \mapsto g\,x^\gamma + o + \epsilon`, for
     images scaled to [0, 1].
 
+    With ``crop_size`` the points lie in a crop of the image, so a small network sees a part of every image at
+    full resolution. Two thirds of the crops, by default, lie around an object, see ``crop_starts``.
+
     Randomness is drawn on the CPU from the generator that is passed in, apart from being applied. With every
-    strength at 0 nothing changes. Inputs are not changed in place; dtypes are kept.
+    strength at 0 and no crop nothing changes. Inputs are not changed in place; dtypes are kept.
 
     Args:
+        crop_size: voxels of the crop along each axis; None for the whole image. What of a crop lies outside
+            of a smaller image is filled as what moves in.
+        object_share: share of the crops that lie around a voxel of an object, where one is known.
+        crop_jitter: largest distance of that voxel from the middle of the crop, as a share of its size.
         rotation: largest angle in degrees, in the plane of the first two axes, which is that of the slices.
         scale: largest relative change of size, e.g. 0.2 for factors between 1 / 1.2 and 1.2.
         translation: largest shift as a share of the image's size.
@@ -75,6 +85,9 @@ class BatchAugmentation:
         offset: float = 0.0,
         noise: float = 0.0,
         probability: float = 0.8,
+        crop_size: Sequence[int] | None = None,
+        object_share: float = 2 / 3,
+        crop_jitter: float = 0.25,
     ) -> None:
         strengths = {
             "rotation": rotation,
@@ -89,12 +102,18 @@ class BatchAugmentation:
         for name, value in strengths.items():
             if value < 0:
                 raise ValueError(f"Expected {name} >= 0, got {value}.")
-        if not 0 <= probability <= 1:
-            raise ValueError(f"Expected 0 <= probability <= 1, got {probability}.")
+        for name, share in {"probability": probability, "object_share": object_share}.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"Expected 0 <= {name} <= 1, got {share}.")
+        if not 0 <= crop_jitter <= 0.5:
+            raise ValueError(f"Expected 0 <= crop_jitter <= 0.5, got {crop_jitter}.")
         self.strengths = strengths
         self.flip_axes = tuple(flip_axes)
         self.control_points = control_points
         self.probability = probability
+        self.crop_size = None if crop_size is None else tuple(crop_size)
+        self.object_share = object_share
+        self.crop_jitter = crop_jitter
 
     def __call__(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         image = batch[IMAGE]
@@ -127,18 +146,25 @@ class BatchAugmentation:
             offset=s["offset"] * symmetric(batch) * changed,
             noise_std=s["noise"] * torch.rand(batch, generator=generator) * changed,
             noise_seed=int(torch.randint(2**31, (1,), generator=generator)),
+            crop_seed=0 if self.crop_size is None else int(torch.randint(2**31, (1,), generator=generator)),
         )
 
     def move(self, image: Tensor, label: Tensor, drawn: Drawn) -> tuple[Tensor, Tensor]:
         """Resample image (B, M, *S) and label (B, 1, *S) at the drawn points."""
         space, device = image.shape[2:], image.device
         identity = torch.eye(len(space), len(space) + 1).expand_as(drawn.affine)
-        if drawn.displacement is None and torch.equal(drawn.affine, identity):
+        size = tuple(space) if self.crop_size is None else self.crop_size
+        whole = size == tuple(space)
+        if whole and drawn.displacement is None and torch.equal(drawn.affine, identity):
             return image, label
-        square = isotropic(drawn.affine, space).to(device)
-        grid = affine_grid(square, [len(image), 1, *space], align_corners=False)
+        theta = isotropic(drawn.affine, space, size).to(device)
+        if not whole:
+            starts = crop_starts(label, size, self.object_share, self.crop_jitter, drawn.crop_seed)
+            theta[..., -1] += crop_middles(starts, size, space)
+        grid = affine_grid(theta, [len(image), 1, *size], align_corners=False)
         if drawn.displacement is not None:
-            grid = grid + smooth_field(drawn.displacement.to(device), space).movedim(1, -1)
+            field = smooth_field(drawn.displacement.to(device), size).movedim(1, -1)
+            grid = grid + (field if whole else field * relative_size(size, space).to(field))
         image_moved = grid_sample(image.float(), grid, align_corners=False).to(image.dtype)
         shifted = UNLABELED - label.float()  # 0, which is what comes in from outside, stands for UNLABELED
         label_moved = UNLABELED - grid_sample(shifted, grid, mode="nearest", align_corners=False).round()
@@ -192,8 +218,14 @@ def cubic_basis(points: int, size: int, device: torch.device) -> Tensor:
     return interpolate(unit, size=(points, size), mode="bicubic", align_corners=True)[0, 0]
 
 
-def isotropic(affine: Tensor, space: Sequence[int]) -> Tensor:
-    """Make rotations rigid in voxels, although ``affine_grid`` lets every axis run over [-1, 1]."""
-    size = torch.tensor(list(space)[::-1], dtype=affine.dtype)
-    matrix = affine[..., :-1] * (size[None, None, :] / size[None, :, None])
+def isotropic(affine: Tensor, space: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Make rotations rigid in voxels, although ``affine_grid`` lets every axis run over [-1, 1].
+
+    Args:
+        affine: (B, d, d + 1), last axis first.
+        space: sizes of the input.
+        size: sizes of the output, whose voxels are as large as those of the input.
+    """
+    of_input, of_output = (torch.tensor(list(sizes)[::-1], dtype=affine.dtype) for sizes in (space, size))
+    matrix = affine[..., :-1] * (of_output[None, None, :] / of_input[None, :, None])
     return torch.cat((matrix, affine[..., -1:]), dim=2)
