@@ -13,6 +13,11 @@ PROGRAM = "monai.bundle"
 
 def install() -> None:
     """Set the hook if the running program is ``python -m monai.bundle``."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    if spec is not None and spec.name.removesuffix(".__main__") == PROGRAM:
+    if is_program():
         sys.excepthook = tell
+
+
+def is_program() -> bool:
+    """Whether the running program is ``python -m monai.bundle``, so that ``sys.argv`` are its words."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec is not None and spec.name.removesuffix(".__main__") == PROGRAM

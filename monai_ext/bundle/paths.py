@@ -1,6 +1,5 @@
 """Settings that name files and folders."""
 
-import ast
 import sys
 from itertools import pairwise
 from os import PathLike
@@ -8,6 +7,7 @@ from typing import Any
 
 from monai.bundle import ReferenceResolver
 
+from monai_ext.bundle import hook
 from monai_ext.bundle.values import is_config_syntax
 from monai_ext.bundle.workflow import Run
 from monai_ext.errors import InputError
@@ -42,7 +42,7 @@ def as_path(id: str, value: Any, run: Run) -> str:
         raise _not_a_path(id, value if typed is None else typed, kinds.get(type(value), "a dictionary"))
     if not value:
         raise InputError(f"Expected --{id} to be a path, got an empty word; write . for this folder.")
-    if typed is not None and typed != value and not _is_quoted(typed):
+    if typed is not None and typed.partition("#")[0].rstrip() == value:
         value = typed  # the command line takes what stands behind # for a comment
     return literal(value)
 
@@ -55,8 +55,13 @@ def literal(path: str) -> str:
 
 
 def as_typed(id: str) -> str | None:
-    """The last value of an option among the words of the command line; None if it is not there."""
+    """The last value of an option among the words of MONAI's command line; None if it is not there.
+
+    The words of any other program, such as one that makes workflows itself, say nothing about a config.
+    """
     found = None
+    if not hook.is_program():
+        return None
     for word, following in pairwise([*sys.argv, ""]):
         name, equals, value = word.partition("=")
         if name.startswith("--") and name[2:].replace("-", "_") == id.replace("-", "_"):
@@ -71,14 +76,6 @@ def _gives_path(id: str, value: str, run: Run) -> bool:
     try:
         return isinstance(run.parser.get_parsed_content(id), str | PathLike)
     except Exception:  # whatever somebody's expression raises
-        return False
-
-
-def _is_quoted(typed: str) -> bool:
-    """Whether the shell left quotation marks, which the command line then removed."""
-    try:
-        return isinstance(ast.literal_eval(typed), str)
-    except (SyntaxError, ValueError):
         return False
 
 

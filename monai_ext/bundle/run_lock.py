@@ -10,6 +10,8 @@ from monai_ext.errors import InputError
 
 LOCK, OWNER = "run.lock", "run.txt"
 """Names of files beside the checkpoint. The system frees the lock when its process ends, however it ends."""
+PATIENCE = 1.0
+"""Seconds after which who has a lock is a training: others take it for an instant, to look."""
 
 
 class RunLock:
@@ -24,29 +26,44 @@ class RunLock:
         self.lock = FileLock(self.folder / LOCK)
 
     def acquire(self) -> None:
-        """Take the folder.
+        """Take the folder; nothing happens if this object has it.
 
         Raises:
             InputError: naming the process that has it and since when.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self.lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(
-                f"Expected {self.folder.parent} for this training alone, got {self._owner()} in it; "
-                "wait for it, stop it, or choose another --ckpt_dir."
-            ) from None
-        except NotImplementedError:  # a file system without locks
+        if self.lock.is_locked or not self._lock():
             return
         owner = f"process {os.getpid()}, started {datetime.now():%Y-%m-%d %H:%M:%S}"
         (self.folder / OWNER).write_text(owner, encoding="utf-8")
+
+    def look(self) -> None:
+        """See that no other training has the folder, without taking it from others who look.
+
+        Raises:
+            InputError: as ``acquire``.
+        """
+        if not self.lock.is_locked and self._lock():
+            self.lock.release()
 
     def release(self) -> None:
         """Let others in."""
         if self.lock.is_locked:
             (self.folder / OWNER).unlink(missing_ok=True)
             self.lock.release()
+
+    def _lock(self) -> bool:
+        """Lock, waiting for those who look; False on a file system without locks."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.lock.acquire(timeout=PATIENCE)
+        except Timeout:
+            raise InputError(
+                f"Expected {self.folder.parent} for this training alone, got {self._owner()} in it; "
+                "wait for it, stop it, or choose another --ckpt_dir."
+            ) from None
+        except NotImplementedError:  # a file system without locks
+            return False
+        return True
 
     def _owner(self) -> str:
         try:
@@ -62,6 +79,4 @@ def stop_if_taken(folder: Path) -> None:
         InputError: as ``RunLock.acquire``.
     """
     if (folder / "training" / LOCK).exists():
-        lock = RunLock(folder)
-        lock.acquire()
-        lock.release()
+        RunLock(folder).look()

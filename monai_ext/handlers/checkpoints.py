@@ -26,8 +26,9 @@ class Checkpoints:
 
     Both files are written beside their place and then moved there, so a run that is killed leaves the last
     complete ones. ``model.pt`` is a plain state dictionary, which MONAI's ``CheckpointLoader`` and
-    ``ckpt_export`` read; one that no training in this folder has written is kept under a dated name. While
-    it trains, no other training can use the folder. An evaluator without a training writes nothing.
+    ``ckpt_export`` read. Both files of an earlier training are kept under dated names, unless it is this one
+    that goes on. While it trains, no other training can use the folder. An evaluator
+    without a training writes nothing.
 
     Event: STARTED of the trainer (takes the folder, resumes); EPOCH_COMPLETED of the evaluator (best
     weights) and of the trainer (state); COMPLETED (frees the folder); EXCEPTION_RAISED (frees it, says how to
@@ -72,6 +73,7 @@ class Checkpoints:
         self.resume = resume
         self.best = float("-inf")
         self.written = ""
+        self.began = False
         self.lock = RunLock(self.folder)
         self.explained: BaseException | None = None
 
@@ -88,7 +90,8 @@ class Checkpoints:
         """Take the folder, and go on from the last checkpoint if that is wanted."""
         if idist.get_rank() == 0:
             self.lock.acquire()
-            self.written = self.digest_in_checkpoint()
+            if self.resume:
+                self.written = self.digest_in_checkpoint()
         if self.evaluator is not None and not self.evaluator.has_event_handler(self.save_best):
             self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.save_best)
         if self.resume:
@@ -113,6 +116,7 @@ class Checkpoints:
         weights = self.folder / WEIGHTS
         if WRITTEN not in saved and weights.is_file():  # by an older version, which did not say
             self.written = sha256(weights)
+        self.began = True
         engine.state.epoch, engine.state.iteration = saved["epoch"], saved["iteration"]
         log_once(f"resumed from {path} after epoch {saved['epoch']}, best {self.key_metric} {self.best:.4f}")
 
@@ -121,8 +125,17 @@ class Checkpoints:
         older = self.folder / STATE
         return older if older.exists() and not self.state_file.exists() else self.state_file
 
+    def keep_state(self) -> None:
+        """Keep the checkpoint of an earlier training under a dated name, in ``training`` where it is not."""
+        path = self.last_checkpoint()
+        if path.is_file():
+            if path != self.state_file:
+                self.state_file.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(self.state_file)
+            logger.info(f"{path} is of an earlier training; kept as {keep_aside(self.state_file)}")
+
     def digest_in_checkpoint(self) -> str:
-        """Digest of the weights that a training in this folder wrote last; empty if none did."""
+        """Digest of the weights that the training to go on with wrote last; empty if it wrote none."""
         try:
             return str(read_saved(self.last_checkpoint(), "", "").get(WRITTEN, ""))
         except (OSError, InputError):  # a damaged one matters to a resume alone, which says so
@@ -143,6 +156,9 @@ class Checkpoints:
         state = {name: thing.state_dict() for name, thing in self.objects.items()}
         state |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration, "best": self.best}
         if idist.get_rank() == 0:
+            if not self.began:
+                self.keep_state()
+            self.began = True
             save_atomically(state | {WRITTEN: self.written}, self.state_file)
             (self.folder / STATE).unlink(missing_ok=True)
 
@@ -157,12 +173,12 @@ class Checkpoints:
             log_once(f"{self.key_metric} {metric:.4f}, best so far {self.best:.4f}")
 
     def save_weights(self, engine: Engine) -> None:
-        """Write ``model.pt``; one that is not of a training in this folder is kept aside."""
+        """Write ``model.pt``; one that this training has not written is kept aside."""
         if idist.get_rank() != 0:
             return
         path = self.folder / WEIGHTS
         if path.is_file() and sha256(path) != self.written:
-            logger.info(f"{path} is not of a training in this folder; kept as {keep_aside(path)}")
+            logger.info(f"{path} was there before this training; kept as {keep_aside(path)}")
         save_atomically(self.network.state_dict(), path)
         self.written = sha256(path)
 

@@ -5,6 +5,8 @@ import monai.bundle
 import pytest
 import yaml
 
+from monai_ext.bundle import hook
+
 CONFIG = {
     "imports": ["$import torch", "$import monai_ext.bundle as bundle"],
     "bundle_root": ".",
@@ -47,6 +49,7 @@ def start(bundle_folder, monkeypatch):
 
     def start(words=(), **overrides):
         monkeypatch.setattr(sys, "argv", ["monai.bundle", "run", *words])
+        monkeypatch.setattr(hook, "is_program", lambda: True)
         return monai.bundle.create_workflow(
             config_file="configs/train.yaml", logging_file=False, **overrides
         ).parser

@@ -1,6 +1,7 @@
 """What the command line overrides is looked at before it is believed."""
 
 import json
+import sys
 
 import monai.bundle
 import pytest
@@ -176,6 +177,14 @@ def test_a_path_that_is_taken_for_something_else_is_refused(start, id, given, ty
 def test_a_path_is_what_was_typed(start, given, typed, meant):
     words = [] if typed is None else [f"--input={typed}"]
     assert start(words, input=given).get_parsed_content("input") == meant
+
+
+@pytest.mark.parametrize("given", ["a", "b#1", "b"])
+def test_a_program_of_its_own_may_have_options_of_the_same_name(bundle_folder, monkeypatch, given):
+    monkeypatch.chdir(bundle_folder)
+    monkeypatch.setattr(sys, "argv", ["study.py", "--input", "b#2"])
+    workflow = monai.bundle.create_workflow(config_file="configs/train.yaml", logging_file=False, input=given)
+    assert workflow.parser.get_parsed_content("input") == given
 
 
 def test_settings_that_do_not_fit_are_refused(start):

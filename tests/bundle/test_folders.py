@@ -1,6 +1,8 @@
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
@@ -69,6 +71,28 @@ def test_a_second_training_in_a_folder_is_refused_with_the_first_one(root):
     second = RunLock(root / "models")
     second.acquire()
     second.release()
+
+
+def test_those_who_look_do_not_refuse_each_other(root):
+    first = RunLock(root / "models")
+    first.acquire()
+    with ThreadPoolExecutor() as pool:  # while the first one looks, which takes an instant
+        looks = [pool.submit(RunLock(root / "models").look) for _ in range(2)]
+        time.sleep(0.1)
+        first.release()
+        for look in looks:
+            look.result(timeout=10)
+    RunLock(root / "models").acquire()
+
+
+def test_a_folder_that_is_taken_twice_is_free_after_one_release(root):
+    lock = RunLock(root / "models")
+    lock.acquire()
+    lock.acquire()
+    lock.look()
+    lock.release()
+    lock.release()
+    RunLock(root / "models").acquire()
 
 
 def test_a_process_that_died_blocks_nobody(root):

@@ -242,12 +242,38 @@ def test_the_checkpoint_of_an_older_version_is_resumed_and_moves(tmp_path, caplo
     assert not (tmp_path / "checkpoint.pt").exists() and (tmp_path / "training" / "checkpoint.pt").exists()
 
 
-@pytest.mark.parametrize("resume", [False, True])
-def test_weights_of_a_training_in_the_folder_are_replaced(tmp_path, caplog, resume):
+def test_a_training_that_goes_on_replaces_its_own_files(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     Training(tmp_path, metrics=[0.5]).run()
-    Training(tmp_path, metrics=[0.6, 0.7], resume=resume).run(epochs=2)
-    assert "kept as" not in caplog.text and [file.name for file in tmp_path.glob("*.pt")] == ["model.pt"]
+    Training(tmp_path, metrics=[0.6, 0.7], resume=True).run(epochs=3)
+    assert "kept as" not in caplog.text
+    assert sorted(file.name for file in tmp_path.rglob("*.pt")) == ["checkpoint.pt", "model.pt"]
+
+
+@pytest.mark.parametrize("place", ["training/checkpoint.pt", "checkpoint.pt"], ids=["now", "older version"])
+def test_a_new_training_keeps_the_files_of_the_one_before(tmp_path, caplog, place):
+    caplog.set_level(logging.INFO)
+    Training(tmp_path, metrics=[0.5]).run()
+    (tmp_path / "training" / "checkpoint.pt").rename(tmp_path / place)
+    before = [(tmp_path / name).read_bytes() for name in ("model.pt", place)]
+    Training(tmp_path, metrics=[0.6, 0.7]).run(epochs=2)
+    (weights,), (state,) = tmp_path.glob("model_*.pt"), tmp_path.rglob("checkpoint_*.pt")
+    assert [weights.read_bytes(), state.read_bytes()] == before
+    assert state.parent == tmp_path / "training" and not (tmp_path / "checkpoint.pt").exists()
+    assert (
+        caplog.text.count(f"{tmp_path / 'model.pt'} was there before this training; kept as {weights}") == 1
+    )
+    assert caplog.text.count(f"{tmp_path / place} is of an earlier training; kept as {state}") == 1
+    assert load(tmp_path / "training" / "checkpoint.pt")["epoch"] == 2
+
+
+def test_a_training_that_ends_in_its_first_epoch_leaves_the_checkpoint_before(tmp_path):
+    Training(tmp_path).run(epochs=2)
+    training = Training(tmp_path)
+    training.interrupt = 1, KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        training.run()
+    assert Training(tmp_path, resume=True).run(epochs=3).epochs == [3, 3, 3]
 
 
 def test_weights_of_others_are_kept_under_a_dated_name(tmp_path, caplog):
@@ -256,7 +282,7 @@ def test_weights_of_others_are_kept_under_a_dated_name(tmp_path, caplog):
     Training(tmp_path, metrics=[0.5, 0.6]).run(epochs=2)
     (kept,) = tmp_path.glob("model_*.pt")
     assert kept.read_bytes() == b"of others"
-    assert caplog.text.count(f"is not of a training in this folder; kept as {kept}") == 1
+    assert caplog.text.count(f"was there before this training; kept as {kept}") == 1
 
 
 def test_a_training_that_keeps_nothing_leaves_the_weights_of_others(tmp_path):
