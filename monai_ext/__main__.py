@@ -17,6 +17,7 @@ from monai_ext.datalist.datalist import SECTIONS, items
 from monai_ext.errors import InputError
 from monai_ext.failures import tell
 from monai_ext.keys import PATIENT, SUPERVISION
+from monai_ext.logs import start_logging
 from monai_ext.preparation.pseudo_labels import write_pseudo_labels
 from monai_ext.resources import prepare_script
 
@@ -51,7 +52,8 @@ def main(
 
 
 @app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    short_help="Make a datalist of a data set.",
 )
 def prepare(
     context: typer.Context,
@@ -63,7 +65,7 @@ def prepare(
     raise typer.Exit(done.returncode)
 
 
-@app.command()
+@app.command(short_help="Find what is wrong with a datalist.")
 def check(
     datalist: Annotated[
         Path,
@@ -93,14 +95,14 @@ def check(
     else:
         problems = check_datalist(datalist, references=references, sections=section or None)
     for problem in problems:
-        typer.echo(problem)
+        typer.echo(problem, err=True)
     if problems:
         raise typer.Exit(code=1)
     Console().print(_summary(datalist, section or SECTIONS))
     typer.echo("no problem found")
 
 
-@app.command()
+@app.command(short_help="Make noisy labels of predictions.")
 def pseudo_labels(
     datalist: Annotated[Path, typer.Argument(help="The datalist of the first training, or its folder.")],
     predictions: Annotated[
@@ -115,7 +117,7 @@ def pseudo_labels(
     typer.echo(f"wrote {out / 'datalist.json'}: training cases {cases}")
 
 
-@app.command()
+@app.command(short_help="Draw cases, labels and predictions.")
 def report(
     bundle: Annotated[
         Path, typer.Argument(help="Folder of a bundle with trained weights in models/model.pt.")
@@ -165,7 +167,7 @@ def report(
         raise InputError(f"{datalist}: {error}") from error
 
 
-@app.command()
+@app.command(short_help="Try a bundle from data to picture.")
 def demo(
     bundle: Annotated[
         str, typer.Option(help="Name of a folder in bundles/.")
@@ -214,6 +216,7 @@ def _summary(path: Path, sections: list[str] | tuple[str, ...]) -> Table:
 def run() -> None:
     """The program: a failure that the user can mend is one line, and the exit code 1."""
     sys.excepthook = tell
+    start_logging()
     try:
         app(prog_name=PROGRAM)
     except Exception as error:  # before Typer's own hook draws it

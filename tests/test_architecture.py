@@ -18,6 +18,7 @@ LEAF = {
     "monai_ext.errors",
     "monai_ext.failures",
     "monai_ext.keys",
+    "monai_ext.logs",
     "monai_ext.cams",
 }
 ALLOWED = {

@@ -49,7 +49,8 @@ def test_problems_come_one_a_line_and_exit_with_1(datalist):
     for case in ("a1", "b2"):
         (datalist.parent / f"{case}.nii.gz").write_bytes(b"\x1f\x8b")
     result = check(datalist)
-    first, second = result.stdout.splitlines()
+    first, second = result.stderr.splitlines()
+    assert not result.stdout
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
     assert first.startswith(f"training[0] (a1): image {datalist.parent / 'a1.nii.gz'}: Expected")
     assert second.startswith(f"validation[1] (b2): image {datalist.parent / 'b2.nii.gz'}: Expected")
@@ -59,7 +60,7 @@ def test_references_are_compared_unless_told_otherwise(datalist):
     content = json.loads(datalist.read_text())
     content["training"][0] |= {"supervision": "partial", "reference": "lost.nii.gz"}
     datalist.write_text(json.dumps(content))
-    assert "reference" in (result := check(datalist)).stdout and result.exit_code == 1
+    assert "reference" in (result := check(datalist)).stderr and result.exit_code == 1
     assert check(datalist, "--no-references").exit_code == 0
 
 
@@ -68,7 +69,7 @@ def test_one_section_can_be_checked_alone(datalist):
     assert check(datalist, "--section", "validation").exit_code == 0
     assert check(datalist, "--section", "training").exit_code == 1
     result = check(datalist, "--section", "tset")
-    assert result.exit_code == 1 and "got tset" in result.stdout
+    assert result.exit_code == 1 and "got tset" in result.stderr
 
 
 @pytest.mark.parametrize("text", [None, "no JSON", '{"training": []}'])
@@ -78,7 +79,7 @@ def test_a_datalist_that_cannot_be_read_is_told_without_a_traceback(tmp_path, te
         path.write_text(text)
     result = check(path)
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
-    assert str(path) in result.stdout and len(result.stdout.splitlines()) == 1
+    assert str(path) in result.stderr and len(result.stderr.splitlines()) == 1
 
 
 @pytest.fixture
@@ -94,8 +95,8 @@ def changed(datalist):
 
 def test_a_changed_label_is_told_until_it_is_accepted(changed):
     result = check(changed)
-    assert result.exit_code == 1 and len(result.stdout.splitlines()) == 2
-    assert all("got another" in line for line in result.stdout.splitlines())
+    assert result.exit_code == 1 and len(result.stderr.splitlines()) == 2
+    assert all("got another" in line for line in result.stderr.splitlines())
     result = check(changed, "--accept-changes")
     assert result.exit_code == 0 and result.stdout.startswith("2 changed labels accepted\n")
     assert result.stdout.endswith("no problem found\n") and check(changed).exit_code == 0
@@ -110,7 +111,7 @@ def test_a_change_is_not_accepted_with_another_problem(changed):
     (changed.parent / "a1.nii.gz").unlink()
     before = changed.read_text()
     result = check(changed, "--accept-changes")
-    problem, end = result.stdout.splitlines()
+    problem, end = result.stderr.splitlines()
     assert result.exit_code == 1 and problem.startswith("training[0] (a1): image")
     assert end == f"{changed}: no change was accepted" and changed.read_text() == before
 
@@ -137,13 +138,13 @@ def test_tags_are_compared_with_the_reference_and_allowed_in_validation(datalist
         item |= {"supervision": "tags", "tags": [[1, 1, 1, 1]], "reference": item.pop("label")}
     datalist.write_text(json.dumps(content))
     result = check(datalist)
-    assert result.exit_code == 1 and "training: Expected slices with and without class 1" in result.stdout
+    assert result.exit_code == 1 and "training: Expected slices with and without class 1" in result.stderr
     content["training"].append({**content["validation"].pop(0), "case": "c", "patient": "c"})
     datalist.write_text(json.dumps(content))
     assert check(datalist).exit_code == 0
     content["validation"][0]["tags"] = [[1, 0, 1, 1]]
     datalist.write_text(json.dumps(content))
-    (line,) = check(datalist).stdout.splitlines()
+    (line,) = check(datalist).stderr.splitlines()
     assert line.startswith("validation[0] (b2): tags for ") and "0 of class 1 in slice 1" in line
     assert check(datalist, "--no-references").exit_code == 0
 
@@ -152,6 +153,7 @@ def program(monkeypatch, *words):
     """The exit code of ``python -m monai_ext``."""
     monkeypatch.setattr(sys, "argv", ["monai_ext", *words])
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # which it replaces
+    monkeypatch.setattr("monai_ext.__main__.start_logging", lambda: None)
     with pytest.raises(SystemExit) as caught:
         run()
     return caught.value.code
@@ -163,6 +165,8 @@ def test_without_a_command_all_are_listed_with_an_example(monkeypatch, capsys):
     assert set(EXAMPLES) == {c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands}
     for name, example in EXAMPLES.items():
         assert f"  python -m monai_ext {example}\n" in shown and example.split()[0] == name
+    commands = shown.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(commands) == len(EXAMPLES) and all(line[-1] == "." != line[-2] for line in commands)
 
 
 def test_the_version_is_told(monkeypatch, capsys):

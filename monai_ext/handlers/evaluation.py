@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import ProgressBar
 from monai.metrics import compute_dice, compute_hausdorff_distance
 from monai.networks.utils import one_hot
 from torch import Tensor
 
+from monai_ext.handlers.progress_bar import BarFromZero
 from monai_ext.keys import CASE, LABEL, PRED
 
 logger = logging.getLogger(__name__)
@@ -91,8 +91,8 @@ class EvaluationSummary:
     The JSON is ``{"unit", "mean": {"dice", "hd95"}, "classes": {name: {...}}, "cases": [...]}``, with the
     same three entries for every further prediction under its name. Undefined values are null.
 
-    Event: ITERATION_COMPLETED, COMPLETED. Reads: ``engine.state.batch`` (names of the cases)
-    and ``engine.state.output``, both decollated. Writes: ``summary.json`` and ``cases.csv`` in
+    Event: ITERATION_COMPLETED, COMPLETED, and those of ``BarFromZero``. Reads: ``engine.state.batch`` (names
+    of the cases) and ``engine.state.output``, both decollated. Writes: ``summary.json`` and ``cases.csv`` in
     ``output_dir``. State: none.
 
     Args:
@@ -122,7 +122,7 @@ class EvaluationSummary:
         """Register with the evaluator."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.score)
         engine.add_event_handler(Events.COMPLETED, self.write)
-        ProgressBar(persist=True, desc="evaluating").attach(engine)
+        BarFromZero("evaluating").attach(engine)
 
     def score(self, engine: Engine) -> None:
         """Score the volumes of this iteration."""

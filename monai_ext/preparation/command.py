@@ -20,6 +20,7 @@ from monai_ext.datalist.format import SECTIONS
 from monai_ext.errors import InputError
 from monai_ext.failures import tell
 from monai_ext.keys import Supervision
+from monai_ext.logs import start_logging
 from monai_ext.preparation.cases import Patient, Prepared
 from monai_ext.preparation.folders import DATALIST, staged_folder
 from monai_ext.preparation.noise_options import NoiseOptions
@@ -36,7 +37,7 @@ def run(main: Callable[..., None]) -> None:
 
     What the user can mend is one line on the standard error and exit code 1; wrong usage has exit code 2.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    start_logging()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is unfinished is taken away
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)

@@ -179,6 +179,11 @@ def test_the_log_line_does_not_take_zero_for_undefined(tmp_path, caplog, pred, s
     assert f"1 cases: mean {shown}" in caplog.text
 
 
+def test_a_bar_shows_before_the_first_case_is_done(tmp_path, capsys):
+    evaluate(tmp_path, [(cube(), cube(), cube())])
+    assert "evaluating:   0%" in capsys.readouterr().err
+
+
 def test_another_unit_is_refused(tmp_path):
     with pytest.raises(ValueError, match="Expected unit 'mm' or 'voxel', got 'inch'"):
         EvaluationSummary(str(tmp_path), LABELS, "inch")
