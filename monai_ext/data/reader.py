@@ -4,7 +4,6 @@ import os
 import pickle
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from monai.data.utils import pickle_hashing
 from monai.transforms import Compose, Transform, apply_transform
 from torch import Tensor
 
+from monai_ext.images.companions import files_of_image
 from monai_ext.keys import IMAGE, LABEL, TAGS, UNLABELED
 
 
@@ -49,10 +49,14 @@ class Reader(Transform):
 
 
 def file_states(item: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Size in bytes and time of change of each file of an item, which tell a rewritten file from the old."""
+    """Size in bytes and time of change of each file of an item, which tell a rewritten file from the old.
+
+    All files of an image count, such as the voxels beside a header.
+    """
     values = [item[key] for key in (IMAGE, LABEL) if key in item]
     paths = [path for value in values for path in (value if isinstance(value, list | tuple) else [value])]
-    found = [Path(path).stat() for path in paths if isinstance(path, str | os.PathLike)]
+    files = [file for path in paths if isinstance(path, str | os.PathLike) for file in files_of_image(path)]
+    found = [file.stat() for file in files]
     return [(state.st_size, state.st_mtime_ns) for state in found]
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from monai_ext.datalist.check_entries import Entry, Problem
-from monai_ext.datalist.datalist import file_sha256
+from monai_ext.datalist.datalist import image_sha256
 from monai_ext.datalist.tags import number_problem, tags_contradiction
 from monai_ext.images.files import VolumeError, read_volume
 from monai_ext.images.grids import Grid, Volume, common_grid
@@ -154,7 +154,7 @@ def _fingerprint(volume: Volume) -> str:
 
 def _digest_problem(entry: Entry) -> str | None:
     """Message if the label file has another digest than the item says, else None."""
-    if entry.digest is None or entry.label is None or (found := file_sha256(entry.label)) == entry.digest:
+    if entry.digest is None or entry.label is None or (found := image_sha256(entry.label)) == entry.digest:
         return None
     return (
         f"{entry.label}: Expected the file that was there when the datalist was written "

@@ -22,7 +22,7 @@ from monai_ext.datalist.check_overlaps import (
     repeated_images,
 )
 from monai_ext.datalist.check_training import training_problems
-from monai_ext.datalist.datalist import SECTIONS, file_sha256, items, read_datalist, read_json
+from monai_ext.datalist.datalist import SECTIONS, image_sha256, items, read_datalist, read_json
 from monai_ext.datalist.tags import tag_problems
 from monai_ext.errors import InputError
 from monai_ext.keys import LABEL, LABEL_SHA256, MODALITIES, REFERENCE, SUPERVISION, Supervision
@@ -211,9 +211,9 @@ def _reason(path: str | Path, error: Exception) -> str:
 def _renew_digest(item: Any, folder: Path) -> bool:
     """Give an item that has a digest the one of its label file; whether that is another."""
     old = item.get(LABEL_SHA256) if isinstance(item, dict) else None
-    if not is_sha256(old) or not (label := folder / item.get(LABEL, "")).is_file():
+    if not is_sha256(old) or LABEL not in item or not (label := folder / item[LABEL]).exists():
         return False
-    item[LABEL_SHA256] = file_sha256(label)
+    item[LABEL_SHA256] = image_sha256(label)
     return bool(item[LABEL_SHA256] != old.lower())
 
 

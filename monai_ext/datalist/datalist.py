@@ -12,8 +12,8 @@ An item::
 ``image`` may be a list, one file for each of the ``modalities``, in their order. ``tags`` hold one list for
 each foreground class, in the order of ``labels``, and in it 1 or 0 for each slice along the last axis of the
 image. ``reference`` is the full mask of a case with weaker labels, for comparison only; :func:`items` leaves
-it out, so that training cannot open it. ``label_sha256`` is the digest of the label file, by which the checks
-notice that it was changed; :func:`write_datalist` adds it.
+it out, so that training cannot open it. ``label_sha256`` is the digest of the label file, or of all its
+files if it has several, by which the checks notice that it was changed; :func:`write_datalist` adds it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 
 from monai_ext.datalist.format import SECTIONS, normalized
 from monai_ext.errors import InputError
+from monai_ext.images.companions import files_of_image
 from monai_ext.keys import IMAGE, LABEL, LABEL_SHA256, MODALITIES, REFERENCE, Supervision
 
 _PATHS = (IMAGE, LABEL, REFERENCE)
@@ -88,8 +89,8 @@ def write_datalist(
         content[key] = [_with_relative_paths(item, path.parent) for item in section]
     normalized(content, path)
     for item in (item for section in sections for item in content[section]):
-        if (label := path.parent / item.get(LABEL, "")).is_file():
-            item.setdefault(LABEL_SHA256, file_sha256(label))
+        if LABEL in item and (label := path.parent / item[LABEL]).exists():
+            item.setdefault(LABEL_SHA256, image_sha256(label))
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -99,9 +100,12 @@ def write_datalist(
     return path
 
 
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of the bytes of a file, 64 hexadecimal digits."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+def image_sha256(path: str | Path) -> str:
+    """SHA-256 of the bytes of an image's file, or of all its files in a row, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for file in files_of_image(path):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def read_datalist(path: str | Path) -> dict[str, Any]:

@@ -53,6 +53,13 @@ def file_shape(header: Any) -> tuple[int, ...]:
     return tuple(int(size) for size in dim[1 : int(dim[0]) + 1])
 
 
+def affine_of(packed: Any) -> np.ndarray:
+    """The affine that counts in a packed header, as nibabel reads it from a file."""
+    given = unpack(packed)
+    affine: np.ndarray = type(given)(binaryblock=given.binaryblock, check=True).get_best_affine()
+    return affine
+
+
 def form_warning(header: Any, affine: np.ndarray) -> str | None:
     """Message if a header says in two places where its voxels lie and these are not one place, else None.
 

@@ -1,6 +1,7 @@
 """Images brought to the orientation that a network was trained in, and their masks back."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -14,8 +15,11 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from torch import Tensor
 
 from monai_ext.errors import InputError
+from monai_ext.images.grids import AFFINE_TOLERANCE, Grid, affine_difference
 from monai_ext.keys import CASE, TAGS
 
+FILE_NAME = "filename_or_obj"
+"""Key of MONAI's meta under which the path of an image is."""
 TIE = 0.01
 """Spacings that differ by no more than this share are equal."""
 
@@ -44,18 +48,20 @@ class OrientSlicesd(MapTransform, InvertibleTransform):
     never interpolated; an image that lies so already stays as it is. Where the slices of an image are
     reversed, so are the ``tags`` of its item, which are one for each stored slice.
 
-    An array without an affine, such as a tool hands over, counts as lying so already, and one of three axes
-    gets an axis of channels. float32. Not random, invertible.
+    The first key decides, and all others are moved as it is: they lie on its grid, and one without an affine
+    takes that of the first. If the first has no affine, as an array may that a tool hands over, it counts as
+    lying so already. An array of three axes gets an axis of channels. float32. Not random, invertible.
 
     Args:
-        keys: keys of images and label maps (C, X, Y, Z); those of an item lie on one grid.
+        keys: keys of images and label maps (C, X, Y, Z), that of the image first.
         axcodes: where the axes of the training images point to, such as "LPS".
         slices: whether the network takes slices; else the axes are in the order of ``axcodes``.
         allow_missing_keys: whether an item may lack the keys.
 
     Raises:
         ValueError: if ``axcodes`` are none.
-        InputError: if an item has tags and its slices are not cut across the last stored axis.
+        InputError: if an item has tags and its slices are not cut across the last stored axis, or a key has
+            another shape or affine than the first.
     """
 
     def __init__(
@@ -75,24 +81,29 @@ class OrientSlicesd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
-        moves = None
-        for key in self.key_iterator(result):
-            image = as_image(result[key])
-            moves = self._moves(image)
+        images = {key: as_image(result[key]) for key in self.key_iterator(result)}
+        if not images:
+            return result
+        (first, standard), *others = images.items()
+        for key, image in others:
+            _put_on_grid(key, image, first, standard)
+        moves = self._moves(standard)
+        for key, image in images.items():
             self.push_transform(image, extra_info={"moves": moves.tolist()})
             result[key] = moved(image, moves)
-        if moves is not None and result.get(TAGS) is not None:
+        if result.get(TAGS) is not None:
             result[TAGS] = self._tags(result, moves)
         return result
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.key_iterator(result):
-            done = self.pop_transform(result[key])
+            image = MetaTensor(result[key].as_tensor()).copy_meta_from(result[key])
+            done = self.pop_transform(image)
             moves = np.array(done[TraceKeys.EXTRA_INFO]["moves"])
             back = np.empty_like(moves)
             back[moves[:, 0]] = [[axis, direction] for axis, (_, direction) in enumerate(moves)]
-            result[key] = moved(result[key], back)
+            result[key] = moved(image, back)
         return result
 
     def _moves(self, image: MetaTensor) -> np.ndarray:
@@ -137,11 +148,37 @@ def moved(image: MetaTensor, moves: np.ndarray) -> MetaTensor:
 
 
 def as_image(data: Any) -> MetaTensor:
-    """An image (C, X, Y, Z) in float32 of what ``LoadImaged`` gives, or of what a tool hands over."""
-    image: Any = data if isinstance(data, MetaTensor) else MetaTensor(torch.as_tensor(data))
-    image = image[None] if image.ndim == 3 else image
-    done: MetaTensor = image if image.dtype == torch.float32 else image.float()
-    return done
+    """An image (C, X, Y, Z) in float32 of what ``LoadImaged`` gives, or of what a tool hands over.
+
+    Its voxels may be shared with ``data``, its meta and list of transforms are not.
+    """
+    voxels = data.as_tensor() if isinstance(data, MetaTensor) else torch.as_tensor(data)
+    voxels = voxels[None] if voxels.ndim == 3 else voxels
+    image: MetaTensor = MetaTensor(voxels.float())
+    return image.copy_meta_from(data) if isinstance(data, MetaTensor) else image
+
+
+def _put_on_grid(key: Hashable, image: MetaTensor, first: Hashable, standard: MetaTensor) -> None:
+    """Check that an image lies on the grid of the first; without an affine, it is given that of the first."""
+    name = f"{key} {image.meta.get(FILE_NAME, '')}".rstrip()
+    if image.shape[1:] != standard.shape[1:]:
+        raise InputError(
+            f"{name}: Expected the shape {tuple(standard.shape[1:])} of {first}, got "
+            f"{tuple(image.shape[1:])}; resample both onto one grid or correct the pairing."
+        )
+    if not _has_affine(standard):
+        return
+    if not _has_affine(image):
+        image.affine = standard.affine.clone()
+        return
+    given, wanted = (
+        Grid(Path(name), tuple(i.shape[1:]), i.affine.numpy().astype(float)) for i in (image, standard)
+    )
+    if difference := affine_difference(given, wanted):
+        raise InputError(
+            f"{name}: Expected the affine of {first}, got another {difference} "
+            f"(tolerance {AFFINE_TOLERANCE:g} voxel); resample both onto one grid or correct the header."
+        )
 
 
 def _has_affine(image: MetaTensor) -> bool:

@@ -15,11 +15,14 @@ from monai.data import ImageWriter
 from monai_ext.errors import InputError
 from monai_ext.images.files import read_volume
 from monai_ext.images.grids import Volume
-from monai_ext.images.nifti import file_shape, header_for, image_like, unpack
+from monai_ext.images.nifti import affine_of, file_shape, header_for, image_like, unpack
 from monai_ext.images.reader import HEADER
 from monai_ext.images.search import stem
 
 logger = logging.getLogger(__name__)
+
+ROUNDING = 1e-6
+"""Differences of affines below this share of their largest number come of float32."""
 
 
 def write_volume(path: str | Path, array: np.ndarray, header: np.ndarray) -> None:
@@ -81,7 +84,7 @@ class GridWriter(ImageWriter):
     """MONAI's ``SaveImage(writer=...)``: write on the file's own grid, as ``GridReader`` left it in the meta.
 
     Shape (axes of one voxel included), both forms, both codes, pixdim and units are those of the image file.
-    An array whose meta has no header of its shape is written by its affine alone.
+    An array that lies elsewhere, by its shape or the affine of its meta, is written by its affine alone.
 
     Args:
         output_dtype: data type of the file.
@@ -108,10 +111,9 @@ class GridWriter(ImageWriter):
     def set_metadata(self, meta_dict: Mapping[str, Any] | None = None, **options: Any) -> None:
         """Take the grid of an item's meta."""
         meta, shape = meta_dict or {}, self.data_obj.shape[:3]
-        header = meta.get(HEADER)
-        if header is None or (*file_shape(unpack(header)), 1, 1, 1)[:3] != shape:
-            affine = np.asarray(meta.get("affine", np.eye(4)), dtype=float)
-            header = header_for(affine, shape)
+        header, affine = meta.get(HEADER), meta.get("affine")
+        if header is None or not _lies_there(header, shape, affine):
+            header = header_for(np.asarray(np.eye(4) if affine is None else affine, dtype=float), shape)
         self.header = np.asarray(header)
 
     def write(self, filename: Any, verbose: bool = False, **kwargs: Any) -> None:
@@ -119,3 +121,13 @@ class GridWriter(ImageWriter):
         write_volume(filename, np.asarray(self.data_obj), self.header)
         if verbose:
             logger.info(f"wrote {filename}")
+
+
+def _lies_there(header: Any, shape: tuple[int, ...], affine: Any) -> bool:
+    """Whether a header has this shape and, within the rounding of float32, this affine (None: not said)."""
+    if (*file_shape(unpack(header)), 1, 1, 1)[:3] != shape:
+        return False
+    if affine is None:
+        return True
+    own = affine_of(header)
+    return np.allclose(np.asarray(affine, dtype=float), own, rtol=0, atol=ROUNDING * np.abs(own).max())

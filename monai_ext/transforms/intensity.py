@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, ScaleIntensityRangePercentiles
+from monai.transforms import MapTransform, ScaleIntensityRange, ScaleIntensityRangePercentiles
+from monai.transforms.utils_pytorch_numpy_unification import percentile
+from monai.utils import convert_to_tensor
 from torch import Tensor
 
 from monai_ext.errors import InputError
@@ -58,8 +60,10 @@ def _padding_value(values: Tensor, total: int) -> Tensor | None:
 class ScalePercentilesd(MapTransform):
     """Scale intensities so that two percentiles become 0 and 1, and clip; padding becomes 0, uncounted.
 
-    Without padding (see ``padding``) it is MONAI's ``ScaleIntensityRangePercentilesd``, to the last bit. Not
-    random, not invertible; float32.
+    Without padding (see ``padding``) it is MONAI's ``ScaleIntensityRangePercentilesd``, to the last bit, as
+    long as the percentiles differ. Where they are one value, as that of the background around a small organ,
+    they are taken among all other voxels, and the background counts as one voxel more: a dark background
+    becomes 0, a bright one 1, and the organ keeps its contrast. Not random, not invertible; float32.
 
     Args:
         keys: keys of images (M, *S).
@@ -68,7 +72,7 @@ class ScalePercentilesd(MapTransform):
         channel_wise: whether every channel is scaled for itself; else all are scaled together.
 
     Raises:
-        InputError: if both percentiles are one value, so that nothing would be left to see.
+        InputError: if the image, or with ``channel_wise`` a channel, is constant.
     """
 
     def __init__(
@@ -81,12 +85,14 @@ class ScalePercentilesd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             image = result[key]
-            if float(image.amin()) == float(image.amax()):
-                name = image.meta.get("filename_or_obj") if isinstance(image, MetaTensor) else None
-                raise InputError(
-                    f"{name or result.get(CASE) or key}: Expected an image with contrast, got the constant "
-                    f"intensity {float(image.amin()):g}; export it again or leave the case out."
-                )
+            for part in image if self.scale.channel_wise else [image]:
+                if float(part.amin()) == float(part.amax()):
+                    name = image.meta.get("filename_or_obj") if isinstance(image, MetaTensor) else None
+                    what = "contrast in every channel" if self.scale.channel_wise else "contrast"
+                    raise InputError(
+                        f"{name or result.get(CASE) or key}: Expected an image with {what}, got the constant "
+                        f"intensity {float(part.amin()):g}; export it again or leave the case out."
+                    )
             result[key] = self.scale(image)
         return result
 
@@ -96,7 +102,19 @@ class _Scale(ScaleIntensityRangePercentiles):
 
     def _normalize(self, img: Any) -> Any:
         if (outside := padding(img)) is None:
-            return super()._normalize(img)
+            return self._scaled(img)
         scaled = torch.zeros_like(img, dtype=torch.float32)
-        scaled[~outside] = torch.as_tensor(super()._normalize(img[~outside]))
+        scaled[~outside] = self._scaled(img[~outside])
         return scaled
+
+    def _scaled(self, values: Tensor) -> Tensor:
+        low, high = self._percentiles(values)
+        if low == high:
+            others = self._percentiles(values[values != low])
+            low, high = min(low, others[0]), max(high, others[1])
+        scale = ScaleIntensityRange(low, high, self.b_min, self.b_max, clip=True, dtype=self.dtype)
+        done: Any = convert_to_tensor(scale(values), track_meta=False)  # else its empty meta would count
+        return torch.as_tensor(done)
+
+    def _percentiles(self, values: Tensor) -> tuple[Any, Any]:
+        return percentile(values, self.lower), percentile(values, self.upper)

@@ -15,22 +15,35 @@ from tests.images.test_transforms import LPS, STORAGES
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI: a config is code
 SHAPE = (40, 36, 5)
+NETWORKS = [
+    *((name, None) for name in BUNDLES),
+    ("noisy_label_segmentation", "volumes_inference"),
+    ("brats_weak_cam_segmentation", "second_stage_inference"),
+]
+"""Bundles, and the mix-in of each further network that one ships."""
+OF_MIX_IN = {
+    "volumes_inference": {"channels": [4, 8, 8, 8]},
+    "second_stage_inference": {"network_def::channels": [4, 8, 8, 8, 8], "threshold": 1e-6},
+}
 
 
 class Tools:
     """What a tool takes out of a bundle's inference config, of tiny networks with random weights."""
 
-    def __init__(self, name, mix_ins=()):
+    def __init__(self, name, mix_in=None):
         torch.manual_seed(0)
         self.root = REPOSITORY / "bundles" / name
         parser = ConfigParser()
-        parser.read_config([str(self.root / "configs" / f"{file}.yaml") for file in ("inference", *mix_ins)])
-        parser.update({"bundle_root": str(self.root), **TINY[name].network})
+        files = ["inference", mix_in] if mix_in else ["inference"]
+        parser.read_config([str(self.root / "configs" / f"{file}.yaml") for file in files])
+        parser.update({"bundle_root": str(self.root), **TINY[name].network, **OF_MIX_IN.get(mix_in, {})})
         self.network, self.inferer, self.preprocessing, self.postprocessing = (
             parser.get_parsed_content(key)
             for key in ("network", "inferer", "preprocessing", "postprocessing")
         )
         self.modalities = parser.get("modalities")
+        self.affine = LPS if parser["orientation"] == "LPS" else np.diag([-1.0, -1, 1, 1]) @ LPS
+        assert "".join(nib.aff2axcodes(self.affine)) == parser["orientation"]
         self.network.eval()
 
     def item(self, image):
@@ -54,9 +67,9 @@ class Tools:
         return np.asarray(item["pred"][0])
 
 
-@pytest.fixture(scope="module", params=BUNDLES)
+@pytest.fixture(scope="module", params=NETWORKS, ids=lambda names: names[1] or names[0])
 def tools(request):
-    return Tools(request.param)
+    return Tools(*request.param)
 
 
 def scan(channel=0):
@@ -73,7 +86,7 @@ def files(tools, folder, ornt):
     names = [f"p_{name}" for name in tools.modalities] if tools.modalities else ["p"]
     paths = []
     for channel, name in enumerate(names):
-        image = nib.Nifti1Image(scan(channel), LPS).as_reoriented(np.array(ornt))
+        image = nib.Nifti1Image(scan(channel), tools.affine).as_reoriented(np.array(ornt))
         path = folder / f"{name}.nii.gz"
         nib.save(nib.Nifti1Image(np.ascontiguousarray(image.dataobj), image.affine), path)
         paths.append(str(path))
@@ -97,7 +110,7 @@ def test_every_storage_gives_the_same_mask(tools, tmp_path, ornt):
 def test_a_tool_that_hands_over_the_array_gets_the_same_mask(tools, tmp_path, kind):
     wanted = tools.mask(files(tools, tmp_path, STORAGES["as trained"]))
     array = np.stack([scan(k) for k in range(len(tools.modalities))]) if tools.modalities else scan()
-    affine = torch.as_tensor(LPS)
+    affine = torch.as_tensor(tools.affine)
     channel_dim = 0 if tools.modalities else "no_channel"
     meta = {"affine": affine, "original_affine": affine, "original_channel_dim": channel_dim}
     image = array if kind == "numpy" else MetaTensor(array, meta=meta if kind.endswith("with affine") else {})

@@ -1,6 +1,7 @@
 import logging
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from monai.transforms import Compose, LoadImaged, ScaleIntensityd
 
 from monai_ext.data.batch_loader import BatchLoader
 from monai_ext.data.device_cache import DeviceCache
-from monai_ext.data.reader import content_hash
+from monai_ext.data.reader import content_hash, file_states
 from monai_ext.errors import InputError
 from monai_ext.keys import IMAGE, LABEL, SUPERVISION, TAGS, UNLABELED, Supervision
 
@@ -187,6 +188,18 @@ def test_a_file_that_was_rewritten_is_read_anew(rewritten, as_list, tmp_path):
     assert cache([item], tmp_path / "cache", "disk", transform=load)[0][rewritten].unique().tolist() == [1]
     write(paths[rewritten], 2, seconds=1001)
     assert cache([item], tmp_path / "cache", "disk", transform=load)[0][rewritten].unique().tolist() == [2]
+
+
+@pytest.mark.parametrize("key", [IMAGE, LABEL])
+def test_voxels_beside_a_header_that_were_rewritten_change_the_state_of_the_item(key, tmp_path):
+    item = {name: str(tmp_path / f"{name}.mhd") for name in (IMAGE, LABEL)}
+    for name in (IMAGE, LABEL):
+        Path(item[name]).write_text(f"ElementDataFile = {name}.raw\n")
+        (tmp_path / f"{name}.raw").write_bytes(b"12345678")
+    before = file_states(item)
+    assert file_states(item) == before
+    os.utime(tmp_path / f"{key}.raw", (1000, 1000))
+    assert file_states(item) != before
 
 
 def test_chains_with_equal_parameters_have_one_name():

@@ -12,6 +12,7 @@ from monai_ext.datalist.checks import (
     check_items,
     require_valid,
 )
+from monai_ext.datalist.datalist import write_datalist
 from tests.datalist.lists import (
     LABELS,
     SHAPE,
@@ -44,6 +45,20 @@ def test_a_label_that_was_changed_is_named_with_both_digests(digested, section, 
     assert message.startswith(f"{section}[{number}] ({item['case']}): label {path}: Expected the file that")
     assert f"(sha256 {before[:8]}...), got another ({sha256(path)[:8]}...); if the change is meant" in message
     assert message.endswith("run: python -m monai_ext check DATALIST --accept-changes")
+
+
+def test_voxels_beside_a_header_count_for_its_digest(tmp_path):
+    label = tmp_path / "label.mhd"
+    label.write_text("ElementDataFile = label.raw\n")
+    (tmp_path / "label.raw").write_bytes(b"1")
+    item = {"image": "i.nii", "label": str(label)}
+    digests = []
+    for voxels in (b"1", b"2"):
+        (tmp_path / "label.raw").write_bytes(voxels)
+        write_datalist(tmp_path / "d.json", name="a", labels={0: "background", 1: "a"}, training=[item])
+        (found,) = json.loads((tmp_path / "d.json").read_text())["training"]
+        digests.append(found["label_sha256"])
+    assert digests[0] != digests[1] != sha256(label)
 
 
 def test_a_changed_label_that_contradicts_is_found_without_its_reference(digested):

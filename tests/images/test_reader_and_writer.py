@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
-from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, SaveImaged
+from monai.transforms import Compose, EnsureChannelFirstd, Flip, LoadImaged, SaveImaged
 
 from monai_ext.errors import InputError
 from monai_ext.images import GridReader, GridWriter, name_of_result, read_volume, write_label, write_volume
@@ -234,6 +234,34 @@ def test_an_array_without_a_header_is_written_by_its_affine(tmp_path):
     written = nib.load(tmp_path / "a.nii.gz")
     assert written.shape == (4, 3, 2, 3) and int(written.header["sform_code"]) == 1
     np.testing.assert_array_equal(written.affine, np.diag([-2.0, 3, 4, 1]))
+
+
+@pytest.mark.parametrize("by", [0, 1e-6, 0.5])
+def test_a_header_is_written_only_where_the_array_still_lies(tmp_path, by):
+    moved = AFFINE + np.array([[0, 0, 0, 9.0]] * 3 + [[0] * 4])
+    path = save(tmp_path / "a.nii.gz", codes=(1, 2), qform=moved)
+    voxels, meta = GridReader().get_data([path])
+    meta["affine"] = meta["affine"] + np.array([[0, 0, 0, by]] * 3 + [[0] * 4])
+    writer = GridWriter(output_dtype=np.uint8)
+    writer.set_data_array(voxels, channel_dim=None)
+    writer.set_metadata(meta)
+    writer.write(tmp_path / "b.nii.gz")
+    written = nib.load(tmp_path / "b.nii.gz")
+    np.testing.assert_allclose(written.affine, meta["affine"], atol=1e-5)
+    same = all(raw_header(path)[name].tobytes() == written.header[name].tobytes() for name in GEOMETRY)
+    assert same == (by < 0.5)
+
+
+def test_an_array_that_was_flipped_is_not_written_on_the_grid_of_its_file(tmp_path):
+    read = Compose([LoadImaged("image", reader=GridReader), EnsureChannelFirstd("image")])
+    image = Flip(0)(read({"image": str(save(tmp_path / "a.nii.gz"))})["image"])
+    writer = GridWriter(output_dtype=np.int16)
+    writer.set_data_array(image)
+    writer.set_metadata(image.meta)
+    writer.write(tmp_path / "b.nii.gz")
+    written = nib.load(tmp_path / "b.nii.gz")
+    np.testing.assert_array_equal(written.dataobj, array()[::-1])
+    np.testing.assert_allclose(written.affine, image.affine, atol=1e-5)
 
 
 def test_a_label_lies_on_the_grid_of_its_image(tmp_path):

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 from monai_ext.errors import InputError
 from monai_ext.images import OrientSlicesd
-from monai_ext.images.transforms import slice_axis
+from monai_ext.images.transforms import TIE, slice_axis
 
 LPS = np.array([[-1.4, 0, 0, 90.0], [0, -1.4, 0, 120.0], [0, 0, 8, -40.0], [0, 0, 0, 1]])
 STORAGES = {
@@ -105,3 +107,64 @@ def test_what_lies_as_trained_is_neither_copied_nor_changed():
 def test_other_codes_are_refused(axcodes):
     with pytest.raises(ValueError, match="Expected one of L and R"):
         OrientSlicesd("image", axcodes)
+
+
+def named(item, **names):
+    for key, name in names.items():
+        item[key].meta["filename_or_obj"] = name
+    return item
+
+
+@pytest.mark.parametrize("by", [1e-7, 0.009])
+def test_a_label_within_the_tolerance_of_grids_is_turned_as_its_image(by):
+    edge = 1 / (1 - TIE)  # of what counts as one spacing: alone, the label would be cut across another axis
+    affines = [np.diag([edge + shift, 1, 1, 1]) for shift in (-by / 8, by / 8)]
+    item = {key: image(voxels(), affine) for key, affine in zip(("image", "label"), affines, strict=True)}
+    assert [slice_axis(affine, (5, 4, 3)) for affine in affines] == [2, 0]
+    done = OrientSlicesd(["image", "label"], "LPS")(item)
+    np.testing.assert_array_equal(done["label"].numpy(), done["image"].numpy())
+
+
+@pytest.mark.parametrize("ornt", [STORAGES["slices first"], STORAGES["turned"]])
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, MetaTensor])
+def test_a_label_without_an_affine_is_turned_with_its_image_and_back(ornt, kind):
+    given = stored(ornt)
+    label = kind(given.numpy().copy())
+    transform = Compose([OrientSlicesd(["image", "label"], "LPS")])
+    done = transform({"image": given, "label": label})
+    np.testing.assert_array_equal(done["label"].numpy(), voxels())
+    np.testing.assert_allclose(done["label"].affine, done["image"].affine)
+    np.testing.assert_array_equal(transform.inverse(done)["label"].numpy(), given.numpy())
+
+
+def test_a_label_of_another_shape_is_refused_by_the_name_of_its_key():
+    item = named(
+        {"image": image(voxels(), LPS), "label": image(voxels()[..., :-1], LPS)}, image="i.nii", label="l.nii"
+    )
+    with pytest.raises(
+        InputError, match=r"label l.nii: Expected the shape \(5, 4, 3\) of image, got \(5, 4, 2\)"
+    ):
+        OrientSlicesd(["image", "label"], "LPS")(item)
+
+
+@pytest.mark.parametrize(("shift", "refused"), [(0.02, False), (0.2, True)])
+def test_a_label_that_lies_elsewhere_than_its_image_is_refused(shift, refused):
+    elsewhere = LPS.copy()
+    elsewhere[2, 3] += shift  # of voxels of 8 mm, of which 1 % is allowed
+    item = {"image": image(voxels(), LPS), "label": image(voxels(), elsewhere)}
+    told = r"label: Expected the affine of image, got another origin by 0\.2"
+    with pytest.raises(InputError, match=told) if refused else nullcontext():
+        OrientSlicesd(["image", "label"], "LPS")(item)
+
+
+@pytest.mark.parametrize("ornt", [STORAGES["as trained"], STORAGES["turned"]])
+def test_what_the_caller_holds_stays_as_it_is(ornt):
+    given = stored(ornt)
+    before, affine = given.numpy().copy(), given.affine.clone()
+    transform = OrientSlicesd("image", "LPS")
+    done = transform({"image": given})
+    assert given.applied_operations == [] and torch.equal(given.affine, affine)
+    np.testing.assert_array_equal(given.numpy(), before)
+    assert len(done["image"].applied_operations) == 1
+    transform.inverse(done)
+    assert len(done["image"].applied_operations) == 1

@@ -2,7 +2,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.transforms import ScaleIntensityRangePercentilesd
+from monai.data import MetaTensor
+from monai.transforms import Compose, Flipd, ScaleIntensityRangePercentilesd
 
 from monai_ext.errors import InputError
 from monai_ext.transforms import ScaleForegroundIntensityd, ScalePercentilesd
@@ -69,12 +70,52 @@ def test_without_padding_it_is_monais_transform_to_the_last_bit(dtype):
     assert torch.equal(ScalePercentilesd("image")({"image": image})["image"], monai)
 
 
+@pytest.mark.parametrize("image", [scan(), padded(scan(), -3024.0)[0]], ids=["plain", "padded"])
+def test_what_was_done_before_can_still_be_inverted(image):
+    transform = Compose([Flipd("image", 0), ScalePercentilesd("image")])
+    done = transform({"image": MetaTensor(image, meta={"filename_or_obj": "p.nii"})})["image"]
+    assert len(done.applied_operations) == 1 and done.meta["filename_or_obj"] == "p.nii"
+
+
 def test_channels_are_scaled_together_or_each_for_itself_as_asked():
     image = torch.cat([scan(0, 100), scan(0, 1000)])
     for channel_wise in (False, True):
         done = ScalePercentilesd("image", channel_wise=channel_wise)({"image": image})["image"]
         monais = ScaleIntensityRangePercentilesd("image", 1, 99, 0, 1, clip=True, channel_wise=channel_wise)
         assert torch.equal(done, monais({"image": image})["image"])
+
+
+def sparse(share, background=0.0, low=100.0, high=900.0, size=40):
+    """An organ of random intensities that has a share of the voxels."""
+    image = torch.full((1, size, size, size), background)
+    count = round(share * size**3)
+    image.view(-1)[:count] = torch.linspace(low, high, count)
+    return image
+
+
+@pytest.mark.parametrize("channel_wise", [False, True])
+@pytest.mark.parametrize("share", [0.009, 0.002, 0.0005])
+@pytest.mark.parametrize(("background", "becomes"), [(0.0, 0.0), (950.0, 1.0), (500.0, 0.5)])
+def test_an_organ_of_less_than_a_percent_keeps_its_contrast(share, background, becomes, channel_wise):
+    image = sparse(share, background)
+    done = ScalePercentilesd("image", channel_wise=channel_wise)({"image": image})["image"]
+    organ = image != background
+    assert done.min() >= 0 and done.max() <= 1
+    assert done[~organ].unique().tolist() == pytest.approx([becomes], abs=0.01)
+    assert done[organ].diff().ge(0).all() and done[organ].max() - done[organ].min() > 0.8
+
+
+def test_an_image_of_two_values_becomes_0_and_1():
+    image = sparse(0.001, low=7, high=7)
+    done = ScalePercentilesd("image")({"image": image})["image"]
+    assert torch.equal(done, (image > 0).float())
+
+
+def test_a_constant_channel_is_refused_where_channels_are_scaled_each_for_itself():
+    image = torch.cat([scan(), torch.full_like(scan(), 7)])
+    with pytest.raises(InputError, match="contrast in every channel, got the constant intensity 7"):
+        ScalePercentilesd("image", channel_wise=True)({"image": image})
+    assert ScalePercentilesd("image")({"image": image})["image"].amax() == 1
 
 
 def test_a_constant_image_is_refused():
