@@ -16,7 +16,7 @@ from monai_ext.datalist.checks import accept_label_changes, check_datalist
 from monai_ext.datalist.datalist import SECTIONS, items
 from monai_ext.errors import InputError
 from monai_ext.failures import tell
-from monai_ext.keys import PATIENT, SUPERVISION
+from monai_ext.keys import DATALIST, PATIENT, SUPERVISION
 from monai_ext.logs import start_logging
 from monai_ext.preparation.pseudo_labels import write_pseudo_labels
 from monai_ext.resources import prepare_script
@@ -89,7 +89,7 @@ def check(
     ] = False,
 ) -> None:
     """Find what is wrong with a datalist and its files; exit code 1 if anything is."""
-    datalist = datalist / "datalist.json" if datalist.is_dir() else datalist
+    datalist = datalist / DATALIST if datalist.is_dir() else datalist
     if accept_changes:
         problems = _accept(datalist, references, section or None)
     else:
@@ -111,10 +111,10 @@ def pseudo_labels(
     out: Annotated[Path, typer.Option(help="Folder to make: datalist.json and labels.")],
 ) -> None:
     """Let predictions of one bundle be the noisy labels from which another one learns."""
-    datalist = datalist / "datalist.json" if datalist.is_dir() else datalist
+    datalist = datalist / DATALIST if datalist.is_dir() else datalist
     counts = write_pseudo_labels(datalist, predictions, out)
     cases = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    typer.echo(f"wrote {out / 'datalist.json'}: training cases {cases}")
+    typer.echo(f"wrote {out / DATALIST}: training cases {cases}")
 
 
 @app.command(short_help="Draw cases, labels and predictions.")
@@ -143,7 +143,7 @@ def report(
     """Draw image, labels, predictions and truth of some cases side by side, with a table of scores."""
     from monai_ext.report import CORRECTED_LABELS, Predictor, write_sheet
 
-    datalist, weights = dataset_dir / "datalist.json", bundle / "models" / "model.pt"
+    datalist, weights = dataset_dir / DATALIST, bundle / "models" / "model.pt"
     for file in filter(None, (datalist, weights, baseline_weights)):
         if not file.is_file():
             raise InputError(f"Expected {file}, found none; prepare the data and train the bundle first.")

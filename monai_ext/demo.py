@@ -15,9 +15,9 @@ from rich.console import Console
 
 from monai_ext.datalist.datalist import read_datalist
 from monai_ext.errors import InputError
+from monai_ext.keys import DATALIST
 from monai_ext.phantoms.files import write_brain_phantoms, write_heart_phantoms, write_thorax_phantoms
 from monai_ext.preparation.cases import SPLIT_FILE
-from monai_ext.preparation.folders import DATALIST
 from monai_ext.report import CORRECTED_LABELS, Predictor, write_sheet
 from monai_ext.resources import bundle_folder, prepare_script
 

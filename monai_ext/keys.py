@@ -2,6 +2,9 @@
 
 from enum import Enum
 
+DATALIST = "datalist.json"
+"""Name of the datalist in a prepared folder."""
+
 UNLABELED = 255
 """Value of a voxel in a label map that nobody annotated; every loss and metric skips it."""
 

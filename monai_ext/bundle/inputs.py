@@ -12,11 +12,9 @@ from monai_ext.errors import InputError
 from monai_ext.images import inputs
 from monai_ext.images.modalities import group_cases
 from monai_ext.images.search import images_in, nothing_found
-from monai_ext.keys import CASE, IMAGE, MODALITIES, UNIT
+from monai_ext.keys import CASE, DATALIST, IMAGE, MODALITIES, UNIT
 
 logger = logging.getLogger(__name__)
-
-DATALIST = "datalist.json"
 
 
 class Missing(list):

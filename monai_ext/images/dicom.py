@@ -16,11 +16,6 @@ TILT = 0.01
 """Largest shift of slices within their own plane from one to the next, as a share of their distance."""
 
 
-def is_dicom_file(path: Path) -> bool:
-    """Whether a file is DICOM, by its suffix or by its mark at byte 128."""
-    return path.name.lower().endswith((".dcm", ".dicom", ".ima")) or is_dicom(path)
-
-
 def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels (X, Y, Z) and affine (4, 4) of the one DICOM series in a folder.
 

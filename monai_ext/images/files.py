@@ -12,11 +12,11 @@ import nibabel as nib
 import numpy as np
 
 from monai_ext.errors import InputError
-from monai_ext.images.dicom import is_dicom_file, read_series
+from monai_ext.images.dicom import read_series
 from monai_ext.images.grids import Volume
 from monai_ext.images.itk import read_itk
 from monai_ext.images.nifti import CLASSES, form_warning, header_for, pack, unpack
-from monai_ext.images.search import is_image_name
+from monai_ext.images.search import is_dicom, is_image_name
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def _format_problem(path: Path) -> str | None:
     if not path.is_file():
         return "Expected a file, got nothing; correct the path or restore the file."
     name = path.name.lower()
-    if is_dicom_file(path):
+    if is_dicom(path):
         return (
             "Expected a volume, got one DICOM file, which may be a single slice of it; "
             "give the folder that holds the files of the series and no others, or convert it to NIfTI."

@@ -19,10 +19,10 @@ from rich.table import Table
 from monai_ext.datalist.format import SECTIONS
 from monai_ext.errors import InputError
 from monai_ext.failures import tell
-from monai_ext.keys import Supervision
+from monai_ext.keys import DATALIST, Supervision
 from monai_ext.logs import start_logging
 from monai_ext.preparation.cases import Patient, Prepared
-from monai_ext.preparation.folders import DATALIST, staged_folder
+from monai_ext.preparation.folders import staged_folder
 from monai_ext.preparation.noise_options import NoiseOptions
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from monai_ext.datalist.checks import check_datalist
 from monai_ext.datalist.datalist import items, read_datalist, write_datalist
 from monai_ext.errors import InputError
 from monai_ext.images.search import stem
-from monai_ext.keys import CASE, IMAGE, LABEL, LABEL_SHA256, SUPERVISION, Supervision
+from monai_ext.keys import CASE, DATALIST, IMAGE, LABEL, LABEL_SHA256, SUPERVISION, Supervision
 
 SUFFIXES = ("_seg.nii.gz", "_seg.nii", ".nii.gz", ".nii")
 """Endings of a prediction's file, after the name of the image's or of the case."""
@@ -56,7 +56,7 @@ def write_pseudo_labels(datalist: Path, predictions: Path, out: Path) -> dict[st
         made = f"{content['description']}; labels of {len(doubtful)} cases: predictions of another network"
         labels = {int(index): name for index, name in content["labels"].items()}
         path = write_datalist(
-            out / "datalist.json",
+            out / DATALIST,
             name=content["name"],
             labels=labels,
             unit=content["unit"],

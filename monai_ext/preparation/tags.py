@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from monai_ext.datalist.datalist import SECTIONS, write_datalist
 from monai_ext.errors import InputError
 from monai_ext.images.grids import Volume
-from monai_ext.keys import TAGS, Supervision
+from monai_ext.keys import DATALIST, TAGS, Supervision
 from monai_ext.preparation.cases import Prepared, write_case
 from monai_ext.preparation.command import Items, describe, measured_unit, write_cases
-from monai_ext.preparation.folders import DATALIST
 from monai_ext.preparation.scan_files import Case, read_modalities
 
 ReadRegion = Callable[[Path, Volume], NDArray[np.uint8]]

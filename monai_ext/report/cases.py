@@ -9,6 +9,7 @@ import numpy as np
 
 from monai_ext.drawing import MARKS
 from monai_ext.images.files import read_volume
+from monai_ext.images.problems import rounded_label
 from monai_ext.images.transforms import slice_axis
 from monai_ext.keys import CASE, IMAGE, LABEL, PATIENT, PRED, REFERENCE, SUPERVISION, Supervision
 
@@ -144,4 +145,4 @@ def read_channel(files: Sequence[Path], channel: int) -> tuple[np.ndarray, np.nd
 
 def read_mask(file: Path) -> np.ndarray:
     """A label map (H, W, D) of class numbers."""
-    return np.rint(read_volume(file).array).astype(int)
+    return rounded_label(read_volume(file).array).astype(int)
