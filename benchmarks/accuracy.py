@@ -8,13 +8,8 @@ from typing import Annotated
 import typer
 from jobs import run_jobs
 from overview import write_overview
-from plan import REPOSITORY, read_jobs
+from plan import read_jobs
 from table import write_page
-
-
-def default_data_root() -> Path:
-    """Folder of the real data: ``SCARCE_DATA_ROOT``, else the one beside the repository."""
-    return Path(os.environ.get("SCARCE_DATA_ROOT", REPOSITORY.parent / "shared" / "data"))
 
 
 def main(
@@ -32,7 +27,9 @@ def main(
     jobs: Annotated[int, typer.Option(help="Processes at once, each with one thread.")] = 2,
 ) -> None:
     """Run the rows that have no result yet, then write docs/results.md anew."""
-    root = (data or default_data_root()).resolve()
+    if not (place := data or os.environ.get("SCARCE_DATA_ROOT")):
+        sys.exit("Expected the folder of the real data, got none; set SCARCE_DATA_ROOT or pass --data.")
+    root = Path(place).resolve()
     if not root.is_dir():
         sys.exit(
             f"Expected the real data at {root}, found no such folder; set SCARCE_DATA_ROOT or pass --data."

@@ -11,6 +11,7 @@ import yaml
 from monai.bundle import ConfigComponent, ConfigParser
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import accuracy
 import jobs
 import plan
 import runs
@@ -273,3 +274,11 @@ def test_a_row_needs_rows_that_are_trained_with_its_seeds(name):
 def test_data_are_prepared_in_a_folder_named_after_the_options(tmp_path):
     words = ("datasets/acdc/prepare.py", "--raw", "{raw}/acdc", "--out", "{out}", "--split", "80/20/0")
     assert plan.folder_of(words, tmp_path) == tmp_path / "data" / "acdc_raw_out_split_80-20-0"
+
+
+def test_without_a_folder_of_real_data_the_line_says_what_to_set(monkeypatch):
+    monkeypatch.delenv("SCARCE_DATA_ROOT", raising=False)
+    with pytest.raises(
+        SystemExit, match="Expected the folder of the real data, got none; set SCARCE_DATA_ROOT"
+    ):
+        accuracy.main("lv")

@@ -170,7 +170,7 @@ def rewrite(path, change):
         (
             lambda f: shutil.copytree(f, f.parent / "again" / f.name),
             (),
-            r"00002_flair\.nii\.gz: Expected each file once, got .* too",
+            r"00002/.*\.nii\.gz: Expected each case once, got a copy of .*; leave one of the two out",
         ),
         (lambda f: None, ("--modalities", "t1n"), r"Expected --modalities among t1,t1ce,t2,flair, each once"),
     ],
@@ -199,3 +199,8 @@ def test_it_runs_as_a_script_without_a_traceback(tmp_path):
     done = COMMAND.as_script(tmp_path)
     assert done.returncode == 1 and done.stderr.startswith("Expected files CASE_{t1,t1ce,t2,flair,seg}")
     assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_a_patient_whose_case_lies_in_two_folders_stays_one_patient():
+    cases = ["A_BraTS-GLI-00001-000", "B_BraTS-GLI-00001-000", "BraTS-GLI-00001-001"]
+    assert {COMMAND.module.patient_of(case) for case in cases} == {"BraTS-GLI-00001"}

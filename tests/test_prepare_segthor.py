@@ -204,7 +204,7 @@ def rewrite(raw, name, change, shift=0.0):
         ),
         (
             lambda r: shutil.copytree(r / "train/Patient_01", r / "more/Patient_01"),
-            r"train/Patient_01: Expected each patient once, got .*more/Patient_01 too",
+            r"Expected each case once, got a copy of .*GT\.nii\.gz; leave one of the two out",
         ),
         (
             lambda r: write_split(r, [("Patient_01", "validation"), ("Patient_01", "test")]),
@@ -245,3 +245,10 @@ def test_it_runs_as_a_script_without_a_traceback(tmp_path):
     done = COMMAND.as_script(tmp_path)
     assert done.returncode == 1 and done.stderr.startswith("Expected folders Patient_NN")
     assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_patients_of_one_name_in_different_folders_are_both_written(raw):
+    shutil.copytree(raw / "train/Patient_02", raw / "second/Patient_02")
+    rewrite(raw, "../second/Patient_02/Patient_02.nii.gz", lambda a: a + 1)
+    out = COMMAND.prepared(raw, "--split", "test")
+    assert {"second_Patient_02", "train_Patient_02", "Patient_01"} <= set(listed(out, "test"))

@@ -12,23 +12,12 @@ from numpy.typing import NDArray
 
 from monai_ext.datalist.datalist import dataset_name, write_datalist
 from monai_ext.errors import InputError
-from monai_ext.keys import UNLABELED, Supervision
+from monai_ext.keys import DATALIST, UNLABELED, Supervision
 from monai_ext.preparation import cases as prep
 from monai_ext.preparation import command
-from monai_ext.preparation.folders import DATALIST, image_file, patient_folders
-from monai_ext.preparation.noise_options import NoiseOptions, noise_options, noise_report
-from monai_ext.preparation.options import (
-    Full,
-    Noise,
-    NoiseK,
-    NoiseShare,
-    NoiseUnder,
-    Out,
-    Overwrite,
-    Seed,
-    SpacingUnknown,
-    Split,
-)
+from monai_ext.preparation.folders import image_file, patient_folders
+from monai_ext.preparation.noise_options import NO_NOISE, NoiseOptions, noise_report
+from monai_ext.preparation.options import Full, Out, Overwrite, Seed, SpacingUnknown, Split, with_noise
 from monai_ext.preparation.splits import assign_patients
 from monai_ext.transforms.label_noise import noisy_label
 from monai_ext.transforms.weak_labels import scribble_label, weak_label
@@ -76,6 +65,11 @@ class Frame(NamedTuple):
     stem: Path
     """Its file without suffix."""
 
+    @property
+    def case(self) -> str:
+        """Name of the case: of the patient, and of the frame."""
+        return self.patient.name + self.stem.name.removeprefix(self.stem.parent.name)
+
     def file(self, suffix: str = "") -> Path:
         """The image, or the file of it that ends on ``_gt`` or ``_scribble``."""
         return image_file(self.stem.with_name(f"{self.stem.name}{suffix}"))
@@ -119,7 +113,7 @@ def prepare_frame(
     frame: Frame, out: Path, task: Task, weak: Weak, noise: NoiseOptions, seed: int
 ) -> tuple[dict[str, Any], prep.Prepared]:
     """Write image, label and, of a frame that is not fully labeled, reference."""
-    case, partial = frame.stem.name, frame.patient.kind is Supervision.PARTIAL
+    case, partial = frame.case, frame.patient.kind is Supervision.PARTIAL
     image = prep.read_image(frame.file())
     full_label = prep.read_label(frame.file("_gt"), image, CLASSES)
     truth = label = task.relabel(full_label)
@@ -160,6 +154,7 @@ def prepare(
     return prepared, report
 
 
+@with_noise
 def main(
     raw: Annotated[Path, typer.Option(help="The challenge's data: folders patientNNN at any depth.")],
     out: Out,
@@ -185,10 +180,7 @@ def main(
         int | None,
         typer.Option(min=1, help="Marked voxels of a class and slice, at most (not for scribbles)."),
     ] = Weak().max_core_voxels,
-    noise: Noise = None,
-    noise_k: NoiseK = None,
-    noise_under: NoiseUnder = None,
-    noise_share: NoiseShare = 1.0,
+    noise: NoiseOptions = NO_NOISE,
     split: Split = None,
     spacing_unknown: SpacingUnknown = False,
     overwrite: Overwrite = False,
@@ -196,10 +188,9 @@ def main(
     """Prepare ACDC: a few full masks, weak or noisy labels for the other patients, and a datalist."""
     options = Weak(weak, background, ring_spots, ring, max_core_voxels)
     with command.command_output(raw, out, overwrite) as staged:
-        mistakes = noise_options(noise, noise_k, noise_under, noise_share)
-        frames = find_frames(raw, split, full, seed, weak == "scribble", mistakes)
+        frames = find_frames(raw, split, full, seed, weak == "scribble", noise)
         name = dataset_name(raw, "ACDC")
-        prepared, report = prepare(frames, staged, task, options, mistakes, seed, spacing_unknown, name)
+        prepared, report = prepare(frames, staged, task, options, noise, seed, spacing_unknown, name)
     command.show_summary(prepared, f"ACDC, task {task}", report, out)
 
 

@@ -18,7 +18,7 @@ from monai_ext.images.modalities import BRATS_2023
 from monai_ext.keys import Supervision
 from monai_ext.preparation import cases as prep
 from monai_ext.preparation import command
-from monai_ext.preparation.options import Full, Out, Overwrite, Seed, SpacingUnknown, Split, Tags
+from monai_ext.preparation.options import Full, Modalities, Out, Overwrite, Seed, SpacingUnknown, Split, Tags
 from monai_ext.preparation.scan_files import MASK, find_files, list_cases
 from monai_ext.preparation.splits import assign_patients
 from monai_ext.preparation.tags import prepare_with_tags, tag_options
@@ -59,17 +59,18 @@ class RegionReader:
 
 
 def patient_of(case: str) -> str:
-    """The patient of a case: from 2023 on, cases are patients and timepoints."""
-    return re.sub(r"^(BraTS-.*-\d{5})-\d{3}$", r"\1", case)
+    """The patient of a case: from 2023 on, cases are patients and timepoints.
+
+    These numbers are unique, so folders in front of one, where it repeats, make no other patient.
+    """
+    found = re.search(r"(BraTS-[^_]*-\d{5})-\d{3}$", case)
+    return found[1] if found else case
 
 
 def main(
     raw: Annotated[Path, typer.Option(help=f"Files {TREE} at any depth.")],
     out: Out,
-    modalities: Annotated[
-        str | None,
-        typer.Option(help=f"Some of {','.join(MODALITIES)} in the order of the channels; else all."),
-    ] = None,
+    modalities: Modalities = None,
     region: Annotated[
         Literal["whole", "core", "enhancing"], typer.Option(help="All of the tumor, or a part of it.")
     ] = "whole",

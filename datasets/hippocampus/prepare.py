@@ -12,12 +12,11 @@ import typer
 from monai_ext.datalist.datalist import dataset_name, write_datalist
 from monai_ext.errors import InputError
 from monai_ext.images.search import stem
-from monai_ext.keys import IMAGE, LABEL, Supervision
+from monai_ext.keys import DATALIST, IMAGE, LABEL, Supervision
 from monai_ext.preparation import cases as prep
 from monai_ext.preparation import command
-from monai_ext.preparation.folders import DATALIST
-from monai_ext.preparation.noise_options import NoiseOptions, noise_options, noise_report
-from monai_ext.preparation.options import Full, Noise, NoiseK, NoiseShare, NoiseUnder, Out, Overwrite, Seed
+from monai_ext.preparation.noise_options import NO_NOISE, NoiseOptions, noise_report
+from monai_ext.preparation.options import Full, Out, Overwrite, Seed, with_noise
 from monai_ext.preparation.splits import assign_patients
 from monai_ext.transforms.label_noise import noisy_label
 
@@ -78,15 +77,13 @@ def prepare(
     return prepared, report
 
 
+@with_noise
 def main(
     raw: Annotated[Path, typer.Option(help="Task04_Hippocampus: dataset.json, imagesTr/, labelsTr/.")],
     out: Out,
     full: Full = "3",
     seed: Seed = 0,
-    noise: Noise = None,
-    noise_k: NoiseK = None,
-    noise_under: NoiseUnder = None,
-    noise_share: NoiseShare = 1.0,
+    noise: NoiseOptions = NO_NOISE,
     split: Annotated[
         str | None, typer.Option(help=f"CSV file, test, or shares; else split.csv in RAW, else {SHARES}.")
     ] = None,
@@ -94,14 +91,11 @@ def main(
 ) -> None:
     """Prepare MSD Hippocampus: a few full masks, noisy or no labels for the others, and a datalist."""
     with command.command_output(raw, out, overwrite) as staged:
-        mistakes = noise_options(noise, noise_k, noise_under, noise_share)
         files = find_files(raw)
         if split is None and not (raw / prep.SPLIT_FILE).is_file():
             split = SHARES
-        patients = assign_patients(files, raw, split, full, seed, Supervision.NONE, mistakes)
-        prepared, report = prepare(
-            patients, files, staged, mistakes, seed, dataset_name(raw, "MSD Hippocampus")
-        )
+        patients = assign_patients(files, raw, split, full, seed, Supervision.NONE, noise)
+        prepared, report = prepare(patients, files, staged, noise, seed, dataset_name(raw, "MSD Hippocampus"))
     command.show_summary(prepared, "MSD Hippocampus", report, out)
 
 

@@ -16,7 +16,7 @@ from monai_ext.images.grids import Volume
 from monai_ext.keys import Supervision
 from monai_ext.preparation import cases as prep
 from monai_ext.preparation import command
-from monai_ext.preparation.options import Full, Out, Overwrite, Seed, SpacingUnknown, Split, Tags
+from monai_ext.preparation.options import Full, Modalities, Out, Overwrite, Seed, SpacingUnknown, Split, Tags
 from monai_ext.preparation.scan_files import MASK, find_files, list_cases
 from monai_ext.preparation.splits import assign_patients
 from monai_ext.preparation.tags import prepare_with_tags, tag_options
@@ -47,10 +47,7 @@ def flair_copies(raw: Path, modalities: list[str]) -> list[str]:
 def main(
     raw: Annotated[Path, typer.Option(help="Files CASE_{t1,flair,t1ce,seg}.nii.gz at any depth.")],
     out: Out,
-    modalities: Annotated[
-        str | None,
-        typer.Option(help=f"Some of {','.join(MODALITIES)} in the order of the channels; else all."),
-    ] = None,
+    modalities: Modalities = None,
     full: Full = "0",
     tags: Tags = None,
     seed: Seed = 0,

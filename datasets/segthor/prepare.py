@@ -11,22 +11,12 @@ import typer
 
 from monai_ext.datalist.datalist import dataset_name, write_datalist
 from monai_ext.images.grids import Volume
-from monai_ext.keys import Supervision
+from monai_ext.keys import DATALIST, Supervision
 from monai_ext.preparation import cases as prep
 from monai_ext.preparation import command
-from monai_ext.preparation.folders import DATALIST, image_file, patient_folders
-from monai_ext.preparation.noise_options import NoiseOptions, noise_options, noise_report
-from monai_ext.preparation.options import (
-    Full,
-    Noise,
-    NoiseK,
-    NoiseShare,
-    NoiseUnder,
-    Out,
-    Overwrite,
-    Seed,
-    Split,
-)
+from monai_ext.preparation.folders import image_file, patient_folders
+from monai_ext.preparation.noise_options import NO_NOISE, NoiseOptions, noise_report
+from monai_ext.preparation.options import Full, Out, Overwrite, Seed, Split, with_noise
 from monai_ext.preparation.splits import assign_patients
 from monai_ext.transforms.label_noise import noisy_label
 
@@ -48,8 +38,10 @@ def find_scans(raw: Path, split: str | None, full: str, seed: int, noise: NoiseO
     """Every scan to prepare, which has a folder; that the files are there shows now."""
     folders = patient_folders(raw, "Patient_", "Patient_NN with GT.nii.gz")
     patients = assign_patients(folders, raw, split, full, seed, Supervision.NONE, noise)
+    places = [folders[patient.name] for patient in patients]
     return [
-        Scan(p, image_file(folders[p.name] / p.name), image_file(folders[p.name] / "GT")) for p in patients
+        Scan(patient, image_file(place / place.name), image_file(place / "GT"))
+        for patient, place in zip(patients, places, strict=True)
     ]
 
 
@@ -92,23 +84,20 @@ def prepare(
     return prepared, report
 
 
+@with_noise
 def main(
     raw: Annotated[Path, typer.Option(help="The challenge's data: folders Patient_NN at any depth.")],
     out: Out,
     full: Full = "3",
     seed: Seed = 0,
-    noise: Noise = None,
-    noise_k: NoiseK = None,
-    noise_under: NoiseUnder = None,
-    noise_share: NoiseShare = 1.0,
+    noise: NoiseOptions = NO_NOISE,
     split: Split = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Prepare SegTHOR: a few full masks, noisy or no labels for the others, and a datalist."""
     with command.command_output(raw, out, overwrite) as staged:
-        mistakes = noise_options(noise, noise_k, noise_under, noise_share)
-        scans = find_scans(raw, split, full, seed, mistakes)
-        prepared, report = prepare(scans, staged, mistakes, seed, dataset_name(raw, "SegTHOR"))
+        scans = find_scans(raw, split, full, seed, noise)
+        prepared, report = prepare(scans, staged, noise, seed, dataset_name(raw, "SegTHOR"))
     command.show_summary(prepared, "SegTHOR", report, out)
 
 

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from monai_ext.images.headers import channels_in_header, shape_in_header
 from monai_ext.images.label_files import holds_few_values, without_label_maps
 from monai_ext.images.modalities import files_beside, missing_modalities, modality_problem
 from monai_ext.images.problems import image_problems
-from monai_ext.images.search import folders_at, images_in, listed, nothing_found, stem
+from monai_ext.images.search import folders_at, images_in, is_readable, listed, nothing_found, others_in, stem
 from monai_ext.keys import CASE, IMAGE, MODALITIES
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,8 @@ def find_images(
 ) -> list[dict[str, Any]]:
     """The image itself, or all images of a folder, as items for inference.
 
-    Hidden files are passed over; label maps (see ``without_label_maps``) too, with a line that names them.
+    Hidden files are passed over; label maps (see ``without_label_maps``) and files of other formats too, with
+    a line that names them.
 
     Args:
         place: a file that ``read_volume`` takes, a folder of such files, or the folder of a DICOM series.
@@ -63,6 +64,8 @@ def find_images(
 def files_to_segment(place: Path, output_dir: str | Path | None, levels: float, wanted: str) -> list[Path]:
     """The images in a folder and below it that are no label maps; see ``find_images``.
 
+    A folder below it that cannot be read counts as an image, so that whoever opens it says so.
+
     Args:
         place: the folder.
         output_dir: below ``place`` it is not looked into.
@@ -73,16 +76,30 @@ def files_to_segment(place: Path, output_dir: str | Path | None, levels: float, 
         InputError: if there is none.
     """
     left_out = Path(output_dir) if output_dir is not None else None
-    folders = list(folders_at(place, levels, left_out)) if place.is_dir() else []
-    images, labels = without_label_maps([file for folder in folders for file in images_in(folder)])
+    folders = list(folders_at(place, levels, left_out, unreadable=True)) if place.is_dir() else []
+    closed = [folder for folder in folders if folder != place and not is_readable(folder)]
+    looked_into = [folder for folder in folders if folder not in closed]
+    images, labels = without_label_maps([file for folder in looked_into for file in images_in(folder)])
+    others = [file for folder in looked_into for file in others_in(folder)]
+    if not images and not closed:
+        deeper = folders_at(place, levels + 1, left_out, unreadable=True) if folders else ()
+        raise nothing_found(place, wanted, _with_images(set(deeper) - set(folders)), others)
     if labels:
+        logger.warning(f"passed over {_many('label map', labels)}: {listed(labels, place)}")
+    if others:
         logger.warning(
-            f"passed over {len(labels)} label map{'s' * (len(labels) != 1)}: {listed(labels, place)}"
+            f"passed over {_many('file', others)} of other formats (pictures, single DICOM files): "
+            f"{listed(others, place)}"
         )
-    if not images:
-        deeper = folders_at(place, levels + 1, left_out) if folders and levels < math.inf else []
-        raise nothing_found(place, wanted, [f for f in deeper if f not in folders and images_in(f)])
-    return images
+    return images + closed
+
+
+def _with_images(folders: Iterable[Path]) -> list[Path]:
+    return sorted(folder for folder in folders if is_readable(folder) and images_in(folder))
+
+
+def _many(what: str, files: Sequence[Path]) -> str:
+    return f"{len(files)} {what}{'s' * (len(files) != 1)}"
 
 
 def case_name(file: Path, place: Path) -> str:

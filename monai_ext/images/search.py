@@ -12,6 +12,12 @@ logger = logging.getLogger(__name__)
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".hdr", ".img")
 """Of the files that are taken for images, in small letters; capitals count as well."""
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+_OTHER_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"),
+    *(".nii.bz2", ".nii.xz", ".nii.zip", ".mnc", ".mif", ".par", ".rec", ".gipl", ".vtk", ".vti", ".mat"),
+    *(".npy", ".npz"),
+)
+"""Of files that somebody might take for images to segment, though they are not taken."""
 
 
 def is_image_name(path: Path) -> bool:
@@ -29,7 +35,9 @@ def stem(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)]
 
 
-def folders_at(place: Path, levels: float = 0, left_out: Path | None = None) -> Iterator[Path]:
+def folders_at(
+    place: Path, levels: float = 0, left_out: Path | None = None, unreadable: bool = False
+) -> Iterator[Path]:
     """A folder and those below it, in the order of their names.
 
     Links to folders are followed. One that was reached before, by a link to a folder above it for example, is
@@ -39,6 +47,10 @@ def folders_at(place: Path, levels: float = 0, left_out: Path | None = None) -> 
         place: a folder.
         levels: how many levels below it are entered; ``math.inf`` for all.
         left_out: a folder below ``place`` that is not entered, such as that of the results.
+        unreadable: whether a folder below ``place`` that cannot be read counts as one without any in it.
+
+    Raises:
+        InputError: if a folder cannot be read.
     """
     seen = {left_out.resolve()} - {place.resolve()} if left_out else set()
 
@@ -48,7 +60,8 @@ def folders_at(place: Path, levels: float = 0, left_out: Path | None = None) -> 
             return
         seen.add(real)
         yield folder
-        for entry in entries(folder) if levels else []:
+        skipped = unreadable and folder != place and not is_readable(folder)
+        for entry in entries(folder) if levels and not skipped else []:
             if entry.is_dir():
                 yield from enter(entry, levels - 1)
 
@@ -60,7 +73,7 @@ def images_in(folder: Path) -> list[Path]:
 
     A link that leads nowhere counts as an image, so that whoever opens it says so.
     """
-    files = [entry for entry in entries(folder) if not entry.is_dir()]
+    files = _files_in(folder)
     headers = {stem(file) for file in files if file.suffix.lower() == ".hdr"}
     images = [
         file
@@ -70,6 +83,33 @@ def images_in(folder: Path) -> list[Path]:
     return images or [folder] * any(map(is_dicom, files))
 
 
+def others_in(folder: Path) -> list[Path]:
+    """Files of one folder that somebody might take for images, though ``images_in`` leaves them out.
+
+    They are pictures, volumes in other formats, and DICOM files beside images, where they are no series.
+    """
+    series = images_in(folder) == [folder]
+    return [
+        file
+        for file in _files_in(folder)
+        if not is_image_name(file)
+        and (file.name.lower().endswith(_OTHER_SUFFIXES) or (not series and is_dicom(file)))
+    ]
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [entry for entry in entries(folder) if not entry.is_dir()]
+
+
+def is_readable(folder: Path) -> bool:
+    """Whether it can be seen what lies in a folder."""
+    try:
+        entries(folder)
+    except InputError:
+        return False
+    return True
+
+
 def entries(folder: Path) -> list[Path]:
     """What lies in a folder, without hidden files and what macOS leaves behind.
 
@@ -77,6 +117,7 @@ def entries(folder: Path) -> list[Path]:
         InputError: if the folder cannot be read.
     """
     try:
+        os.stat(os.path.join(folder, "."))  # where names can be listed, but nothing opened, it fails
         return sorted(e for e in folder.iterdir() if not e.name.startswith(".") and e.name != "__MACOSX")
     except OSError as error:
         raise InputError(
@@ -95,13 +136,16 @@ def is_dicom(file: Path) -> bool:
         return False
 
 
-def nothing_found(place: Path, wanted: str, elsewhere: Sequence[Path] = ()) -> InputError:
+def nothing_found(
+    place: Path, wanted: str, elsewhere: Sequence[Path] = (), others: Sequence[Path] = ()
+) -> InputError:
     """The error that says what was looked for at a place, and in which folders below it there are images.
 
     Args:
         place: a file, a folder, or a place where nothing is.
         wanted: what was looked for, such as "an image".
         elsewhere: folders below ``place`` with images, which were not looked into.
+        others: files of other formats, see ``others_in``.
     """
     if not os.path.lexists(place):
         return InputError(f"Expected {wanted} at {place}, got no such file or folder; set --input.")
@@ -109,6 +153,11 @@ def nothing_found(place: Path, wanted: str, elsewhere: Sequence[Path] = ()) -> I
         return InputError(
             f"Expected {wanted} at {place}, found none there but some in {listed(elsewhere, place)}; "
             "name one of these folders, or look through all with --recursive true."
+        )
+    if others:
+        return InputError(
+            f"Expected {wanted} at {place}, found only files of other formats ({listed(others, place)}); "
+            "give volumes, such as NIfTI, or the DICOM files of one series in a folder of their own."
         )
     return InputError(f"Expected {wanted} at {place}, found none; set --input.")
 

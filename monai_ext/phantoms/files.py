@@ -33,7 +33,7 @@ NOT_ANNOTATED = 4
 """Value of a voxel without a stroke in ACDC's scribble files (in a batch it becomes `keys.UNLABELED`)."""
 _NOTE = """Computer-made {bodies} (phantoms), not patients.
 
-Every image here was drawn by a program, monai_ext/data/{source}, from random numbers. The folders
+Every image here was drawn by a program, monai_ext/phantoms/{source}, from random numbers. The folders
 copy the layout of the {challenge} challenge so that the same code reads both. These files serve to try
 software. No result on them says anything about patients.{more}
 """
@@ -53,9 +53,9 @@ class _Kind(NamedTuple):
 
 
 _GROUPS = "\nThe disease groups in Info.cfg only name how the shape was drawn."
-_HEARTS = _Kind("hearts", "phantoms.py", "ACDC", "patient{:03d}", 999, _GROUPS)
-_THORACES = _Kind("thoraces", "thorax_phantoms.py", "SegTHOR", "train/Patient_{:02d}", 99)
-_BRAINS = _Kind("brains", "brain_phantoms.py", "BraTS", "BraTS20_Training_{:03d}", 999)
+_HEARTS = _Kind("hearts", "heart.py", "ACDC", "patient{:03d}", 999, _GROUPS)
+_THORACES = _Kind("thoraces", "thorax.py", "SegTHOR", "train/Patient_{:02d}", 99)
+_BRAINS = _Kind("brains", "brain.py", "BraTS", "BraTS20_Training_{:03d}", 999)
 
 
 def write_heart_phantoms(root: Path, patients: int = 24, seed: int = 0) -> Path:
@@ -88,16 +88,7 @@ def write_thorax_phantoms(root: Path, patients: int = 24, seed: int = 0) -> Path
     and in ``train`` ``PHANTOM.txt``. Files of the same name are replaced, others are left alone. There are no
     images without label, as the challenge's folder ``test`` holds them.
 
-    Args:
-        root: Folder to write into; made if absent.
-        patients: How many, from 3 (one for each part of the split) to 99.
-        seed: Chooses the whole population, an integer >= 0.
-
-    Returns:
-        The folder.
-
-    Raises:
-        ValueError: If the number of patients or the seed is out of range.
+    Arguments, result and errors are those of `write_heart_phantoms`, with at most 99 patients.
     """
     return _write_population(Path(root), _THORACES, patients, seed, _write_thorax)
 
@@ -113,9 +104,9 @@ def write_brain_phantoms(
     ``PHANTOM.txt``. Files of the same name are replaced, others are left alone.
 
     Args:
-        root: Folder to write into; made if absent.
-        patients: How many, from 3 (one for each part of the split) to 999.
-        seed: Chooses the whole population, an integer >= 0.
+        root: As for `write_heart_phantoms`, and so are `patients` and `seed`.
+        patients: At most 999.
+        seed: >= 0.
         modalities: 2 to 4 of ``"t1"``, ``"t1ce"``, ``"t2"`` and ``"flair"``. A file is the same whichever
             others are written.
 

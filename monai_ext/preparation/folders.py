@@ -1,17 +1,23 @@
 """Folders of the prepare scripts: what lies in a raw one, and an output written whole."""
 
+import logging
 import math
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from filecmp import cmp
+from itertools import combinations
 from pathlib import Path
 
+from monai_ext.datalist.names import distinct_names
 from monai_ext.errors import InputError
-from monai_ext.images.search import SUFFIXES, entries, folders_at, images_in
+from monai_ext.images.search import SUFFIXES, entries, folders_at, images_in, listed
+from monai_ext.keys import DATALIST
 
-DATALIST = "datalist.json"
+logger = logging.getLogger(__name__)
+
 
 
 @contextmanager
@@ -58,7 +64,10 @@ def images_below(raw: Path) -> Iterator[Path]:
 
 
 def patient_folders(raw: Path, prefix: str, tree: str) -> dict[str, Path]:
-    """Folders named ``prefix`` and a number at any depth, by name.
+    """Folders named ``prefix`` and a number at any depth, by name of the patient.
+
+    That is the name of the folder. Folders of one name are different patients, whose names also have the
+    folders above; a log line says so.
 
     Args:
         raw: the folder of the data set.
@@ -66,20 +75,38 @@ def patient_folders(raw: Path, prefix: str, tree: str) -> dict[str, Path]:
         tree: what such a folder looks like, for the message.
 
     Raises:
-        InputError: there is none, or two have one name.
+        InputError: there is none, or two hold the same images.
     """
-    found: dict[str, Path] = {}
-    for folder in folders_at(raw, math.inf) if raw.is_dir() else ():
-        if folder == raw or not re.fullmatch(rf"{prefix}\d+", folder.name):
-            continue
-        if folder.name in found:
-            raise InputError(
-                f"{folder}: Expected each patient once, got {found[folder.name]} too; remove one."
-            )
-        found[folder.name] = folder
-    if not found:
+    below = folders_at(raw, math.inf) if raw.is_dir() else ()
+    folders = [f for f in below if f != raw and re.fullmatch(rf"{prefix}\d+", f.name)]
+    if not folders:
         raise nothing_below(raw, f"folders {tree}")
-    return dict(sorted(found.items()))
+    found = dict(sorted(zip(distinct_names([str(f) for f in folders]), folders, strict=True)))
+    refuse_copies([{path.name: path for path in images_in(f)} for n, f in found.items() if n != f.name])
+    if apart := [Path(name) for name, folder in found.items() if name != folder.name]:
+        logger.warning(
+            "folders of one name are different patients, called by the folders above too: "
+            f"{listed(apart, Path())}"
+        )
+    return found
+
+
+def refuse_copies(cases: Sequence[Mapping[str, Path]]) -> None:
+    """Stop where two cases are one, so that none is both for training and for the test.
+
+    Args:
+        cases: the files of each, by what they hold.
+
+    Raises:
+        InputError: what two cases have in common is equal, byte by byte.
+    """
+    for first, second in combinations(cases, 2):
+        shared = sorted(first.keys() & second.keys())
+        if shared and all(cmp(first[what], second[what], shallow=False) for what in shared):
+            raise InputError(
+                f"{second[shared[0]]}: Expected each case once, got a copy of {first[shared[0]]}; "
+                "leave one of the two out."
+            )
 
 
 def nothing_below(raw: Path, wanted: str) -> InputError:

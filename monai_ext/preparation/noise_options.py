@@ -53,6 +53,9 @@ class NoiseOptions(NamedTuple):
         )
 
 
+NO_NOISE = NoiseOptions()
+
+
 def noise_options(
     names: Sequence[str] | None,
     strength: tuple[int, int] | None = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,10 +11,12 @@ from typing import NamedTuple
 from monai_ext.datalist.names import distinct_names
 from monai_ext.errors import InputError
 from monai_ext.images.grids import Volume, common_grid
-from monai_ext.images.search import stem
+from monai_ext.images.search import listed, stem
 from monai_ext.keys import Supervision
 from monai_ext.preparation.cases import Patient, read_image
-from monai_ext.preparation.folders import images_below, nothing_below
+from monai_ext.preparation.folders import images_below, nothing_below, refuse_copies
+
+logger = logging.getLogger(__name__)
 
 MASK = "seg"
 """What the file of the mask is called beside the modalities."""
@@ -33,7 +37,8 @@ def find_files(raw: Path, suffixes: Mapping[str, Mapping[str, str]], tree: str) 
     """Files such as ``CASE_t1.nii.gz`` at any depth, of any format that is taken.
 
     Upper and lower case of suffixes count as equal. Files that are called by their suffix alone are a case of
-    the name of their folder.
+    the name of their folder. Files of one name in different folders are one case, unless two of these folders
+    hold the same of it: then each folder has a case, with the folder in its name.
 
     Args:
         raw: the folder of the data set.
@@ -44,24 +49,28 @@ def find_files(raw: Path, suffixes: Mapping[str, Mapping[str, str]], tree: str) 
         For each case, the file of everything that the suffixes name; it may be absent.
 
     Raises:
-        InputError: no case is there, or a file twice.
+        InputError: no case is there, a folder has a file of it twice, or two hold copies.
     """
-    parts: dict[_Part, dict[str, Path]] = {}
+    together: dict[_Part, list[tuple[str, Path]]] = {}
     for path in images_below(raw) if raw.is_dir() else ():
-        if not (found := _part_of(path, suffixes)):
-            continue
-        part, what = found
-        files = parts.setdefault(part, {})
-        if what in files and not files[what].samefile(path):
-            raise InputError(f"{path}: Expected each file once, got {files[what]} too; remove one.")
-        files.setdefault(what, path)
-    if not parts:
+        if found := _part_of(path, suffixes):
+            together.setdefault(found[0], []).append((found[1], path))
+    if not together:
         raise nothing_below(raw, f"files {tree}")
+    parts: dict[_Part, dict[str, Path]] = {}
+    for part, pairs in together.items():
+        parts |= _by_folder(part, pairs)
     for part, files in parts.items():
         folder = next(iter(files.values())).parent
         for suffix, what in suffixes[part.separator].items():
             files.setdefault(what, folder / f"{part.name}{part.separator * bool(part.name)}{suffix}.nii.gz")
-    return dict(sorted(zip(_names(list(parts)), parts.values(), strict=True)))
+    names = _names(list(parts))
+    if apart := [Path(name) for name, part in zip(names, parts, strict=True) if part.name and part.folder]:
+        logger.warning(
+            "files of one name in several folders are different cases, called by their folders: "
+            f"{listed(apart, Path())}"
+        )
+    return dict(sorted(zip(names, parts.values(), strict=True)))
 
 
 class _Part(NamedTuple):
@@ -71,7 +80,7 @@ class _Part(NamedTuple):
     """Empty if the files are called by their suffixes alone."""
     separator: str
     folder: Path | None
-    """Of files without a name, so that cases are apart; else None."""
+    """Of files without a name, and where a name repeats, so that cases are apart; else None."""
 
 
 def _part_of(path: Path, suffixes: Mapping[str, Mapping[str, str]]) -> tuple[_Part, str] | None:
@@ -84,14 +93,34 @@ def _part_of(path: Path, suffixes: Mapping[str, Mapping[str, str]]) -> tuple[_Pa
     return None
 
 
+def _by_folder(part: _Part, pairs: Sequence[tuple[str, Path]]) -> dict[_Part, dict[str, Path]]:
+    """The files of one case, or those of a case for each folder if two folders hold the same of it."""
+    together: dict[str, Path] = {}
+    apart: dict[_Part, dict[str, Path]] = {}
+    repeated = False
+    for what, path in pairs:
+        repeated |= not together.setdefault(what, path).samefile(path)
+        here = apart.setdefault(part._replace(folder=path.parent), {}).setdefault(what, path)
+        if not here.samefile(path):
+            raise InputError(
+                f"{path}: Expected one file of {what} in its folder, got {here} too; rename one."
+            )
+    if not repeated:
+        return {part: together}
+    if part.name:
+        refuse_copies(list(apart.values()))
+    return apart
+
+
 def _names(parts: Sequence[_Part]) -> list[str]:
-    """A name for each case: its own, or that of its folder, with folders above where these repeat."""
+    """A name for each case: its own, or behind those of its folders where it has none or repeats."""
     own = [part.name for part in parts if part.folder is None]
-    if twice := next((name for name in own if own.count(name) > 1), None):
+    places = Counter((part.folder, part.name) for part in parts)
+    if twice := next((name for (_, name), number in places.items() if name and number > 1), None):
         raise InputError(f"Expected the files of {twice} with one separator, got several; rename some.")
-    folders = [str(part.folder) for part in parts if part.folder]
-    named = dict(zip(folders, distinct_names(folders, own), strict=True))
-    return [named[str(part.folder)] if part.folder else part.name for part in parts]
+    paths = [str(part.folder / part.name) for part in parts if part.folder]
+    named = dict(zip(paths, distinct_names(paths, own), strict=True))
+    return [named[str(part.folder / part.name)] if part.folder else part.name for part in parts]
 
 
 def list_cases(

@@ -10,10 +10,8 @@ from monai_ext.datalist.format import SECTIONS
 from monai_ext.errors import InputError
 from monai_ext.keys import Supervision
 from monai_ext.preparation.cases import SPLIT_FILE, Patient
-from monai_ext.preparation.noise_options import NoiseOptions
+from monai_ext.preparation.noise_options import NO_NOISE, NoiseOptions
 from monai_ext.preparation.subsets import nested_subset, split_patients
-
-_NO_NOISE = NoiseOptions()
 
 
 def assign_patients(
@@ -23,7 +21,7 @@ def assign_patients(
     full: str,
     seed: int,
     others: Supervision,
-    noise: NoiseOptions = _NO_NOISE,
+    noise: NoiseOptions = NO_NOISE,
 ) -> list[Patient]:
     """Say of every patient in which list it is and how it is annotated.
 

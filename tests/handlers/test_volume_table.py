@@ -1,4 +1,5 @@
 import csv
+from pathlib import Path
 
 import pytest
 
@@ -44,12 +45,45 @@ def test_rows_of_earlier_inferences_stay_until_their_mask_is_replaced(tmp_path):
     assert found[1]["image"] == "other/b.nii"
 
 
-@pytest.mark.parametrize("content", [b"name;age\nx;3\n", b"\xff\xfe\x00", b""])
-def test_another_file_of_this_name_is_left_alone(tmp_path, content):
-    (tmp_path / "volumes.csv").write_bytes(content)
-    with pytest.raises(InputError, match=r"volumes\.csv: Expected the table of an earlier inference"):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"name;age\nx;3\n", "the columns name;age"),
+        (b"\xff\xfe\x00", "codec can't decode"),
+        (b"", "an empty file"),
+        (b"case,image,mask,lv [mL]\na,a.nii\n", "another number of cells in row 1"),
+        (b"case,image,mask\na,a.nii,a_seg.nii,my note\n", "another number of cells in row 1"),
+        (b"case,image,mask,x,x\na,a.nii,a_seg.nii,1,2\n", "a column twice"),
+        (b"case,image,mask\na,a.nii,m.nii\nb,b.nii,m.nii\n", "a mask twice"),
+    ],
+)
+def test_a_damaged_table_is_kept_aside_with_a_line(tmp_path, caplog, content, reason):
+    for _ in range(2):  # within the same second
+        (tmp_path / "volumes.csv").write_bytes(content)
+        VolumeTable(tmp_path).put("p", "p.nii", "p_seg.nii.gz", {"lv": 7}, 1)
+        assert [row["case"] for row in rows(tmp_path)] == ["p"]
+    kept = [file for file in tmp_path.iterdir() if file.name.startswith("volumes_")]
+    assert [file.read_bytes() for file in kept] == [content, content]
+    assert reason in caplog.messages[0] and "it is kept as volumes_" in caplog.messages[0]
+    assert len(caplog.messages) == 2
+
+
+def test_a_table_that_a_spreadsheet_saved_with_a_mark_at_the_start_is_continued(tmp_path):
+    VolumeTable(tmp_path).put("b", "b.nii", "b_seg.nii.gz", {"lv": 1}, 1)
+    table = tmp_path / "volumes.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
+    VolumeTable(tmp_path).put("a", "a.nii", "a_seg.nii.gz", {"lv": 1}, 1)
+    assert [row["case"] for row in rows(tmp_path)] == ["a", "b"]
+
+
+def test_a_table_that_cannot_be_kept_aside_is_told(tmp_path, monkeypatch):
+    def refuse(*args):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "volumes.csv").touch()
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(InputError, match=r"volumes\.csv: Expected to rename the table .*Permission denied"):
         VolumeTable(tmp_path)
-    assert (tmp_path / "volumes.csv").read_bytes() == content
 
 
 def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):

@@ -89,6 +89,58 @@ def test_label_maps_are_passed_over_with_a_line_that_names_them(tmp_path, caplog
     assert caplog.messages == ["passed over 2 label maps: p_gt.nii.gz, q_seg.nii.gz"]
 
 
+def test_files_of_other_formats_are_passed_over_with_a_line_that_names_them(tmp_path, caplog):
+    save(tmp_path / "p.nii.gz")
+    (tmp_path / "view.png").touch(), (tmp_path / "slice.dcm").touch()
+    assert cases_of(find_images(tmp_path)) == ["p"]
+    assert caplog.messages == [
+        "passed over 2 files of other formats (pictures, single DICOM files): slice.dcm, view.png"
+    ]
+
+
+def test_a_folder_of_pictures_says_what_to_give(tmp_path):
+    (tmp_path / "a.png").touch(), (tmp_path / "b.png").touch()
+    with pytest.raises(
+        InputError, match=r"found only files of other formats \(a\.png, b\.png\); give volumes, "
+    ):
+        find_images(tmp_path)
+    with pytest.raises(
+        InputError, match=r"found only files of other formats \(a\.png, b\.png\); give volumes, "
+    ):
+        find_cases(tmp_path, NAMES)
+
+
+@pytest.fixture
+def closed(tmp_path, monkeypatch):
+    """A subfolder that cannot be read, beside one that can."""
+    save(tmp_path / "open" / "p_t1.nii.gz"), (tmp_path / "shut").mkdir()
+    listing = Path.iterdir
+
+    def refuse(folder):
+        if folder.name == "shut":
+            raise PermissionError(13, "Permission denied")
+        return listing(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    return tmp_path / "shut"
+
+
+@pytest.mark.parametrize(
+    "find", [lambda place: find_images(place, recursive=True), lambda place: find_cases(place, ["t1", "t2"])]
+)
+def test_a_subfolder_that_cannot_be_read_is_a_line_and_the_others_go_on(closed, find):
+    problems = {item[CASE]: header_problems(item) or voxel_problems(item) for item in find(closed.parent)}
+    (refused,) = problems.pop("shut")
+    assert refused.startswith(f"{closed}: Expected a folder that can be read, got: Permission denied")
+    assert list(problems) in (["open/p_t1"], ["p"])
+
+
+def test_an_empty_folder_beside_one_that_cannot_be_read_has_nothing(closed):
+    (closed.parent / "open" / "p_t1.nii.gz").unlink()
+    with pytest.raises(InputError, match="found none; set --input"):
+        find_images(closed.parent)
+
+
 def test_a_label_map_that_is_named_is_segmented_with_a_warning(tmp_path, caplog):
     path = save(tmp_path / "p_gt.nii.gz", (2, 2, 2))
     assert cases_of(find_images(path)) == ["p_gt"]

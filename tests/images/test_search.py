@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from monai_ext.errors import InputError
-from monai_ext.images.search import folders_at, images_in, listed, nothing_found, stem
+from monai_ext.images.search import folders_at, images_in, listed, nothing_found, others_in, stem
 
 
 def touch(folder, *names):
@@ -115,3 +115,11 @@ def test_a_place_without_an_image_is_told_where_there_are_some(tmp_path):
     assert str(nothing_found(tmp_path, "an image")).endswith(f"at {tmp_path}, found none; set --input.")
     message = str(nothing_found(tmp_path, "an image", [tmp_path / "p1"]))
     assert "found none there but some in p1; name one" in message and "--recursive true" in message
+
+
+def test_files_that_look_like_images_but_are_none_are_found(tmp_path):
+    dicom(tmp_path / "loose"), dicom(tmp_path / "series" / "IM0")
+    touch(tmp_path, "a.nii", "d.mhd", "d.raw", "notes.txt", "v.npy", "p.PNG", "q.tif", "x.dcm")
+    assert names(others_in(tmp_path)) == ["loose", "p.PNG", "q.tif", "v.npy", "x.dcm"]
+    touch(tmp_path / "series", "view.jpg")
+    assert names(others_in(tmp_path / "series")) == ["view.jpg"]

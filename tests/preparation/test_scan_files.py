@@ -1,6 +1,5 @@
 """Which files of a raw folder make a case: links, capitals, folders as names, and what is left out."""
 
-import os
 import re
 
 import pytest
@@ -15,7 +14,7 @@ SUFFIXES = {"_": {"t1": "t1", "seg": "seg"}, "-": {"t1n": "t1", "seg": "seg"}}
 def fill(folder, *names):
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        (folder / name).write_bytes(b"x")
+        (folder / name).write_text(str(folder / name))
     return folder
 
 
@@ -82,14 +81,63 @@ def test_nothing_of_these_names_is_told_with_what_is_there(tmp_path, names, mess
         found(tmp_path)
 
 
-def test_a_case_with_two_files_of_a_kind_is_refused(tmp_path):
-    fill(tmp_path / "a", "a_t1.nii.gz")
-    fill(tmp_path / "b", "a_t1.nii.gz")
-    with pytest.raises(InputError, match=r"b/a_t1\.nii\.gz: Expected each file once, got .*a/a_t1\.nii\.gz"):
+def test_a_folder_with_two_files_of_a_kind_is_refused(tmp_path):
+    fill(tmp_path / "a", "a_t1.nii.gz", "a_t1.nii")
+    with pytest.raises(
+        InputError, match=r"a/a_t1\.nii\.gz: Expected one file of t1 in its folder, got .*; rename"
+    ):
         found(tmp_path)
-    os.remove(tmp_path / "b" / "a_t1.nii.gz")
+
+
+def test_a_file_that_is_linked_elsewhere_is_one_file(tmp_path):
+    fill(tmp_path / "a", "a_t1.nii.gz"), fill(tmp_path / "b")
     (tmp_path / "b" / "a_t1.nii.gz").symlink_to(tmp_path / "a" / "a_t1.nii.gz")
     assert list(found(tmp_path)) == ["a"]
+
+
+def test_files_of_one_name_in_several_folders_are_cases_called_by_them(tmp_path, caplog):
+    for patient in ("p1", "p2"):
+        fill(tmp_path / patient, "scan_t1.nii.gz", "scan_seg.nii.gz")
+    fill(tmp_path / "images", "other_t1.nii.gz"), fill(tmp_path / "labels", "other_seg.nii.gz")
+    files = found(tmp_path)
+    assert list(files) == ["other", "p1_scan", "p2_scan"]
+    assert files["p2_scan"] == {
+        "t1": tmp_path / "p2/scan_t1.nii.gz",
+        "seg": tmp_path / "p2/scan_seg.nii.gz",
+    }
+    assert files["other"]["seg"] == tmp_path / "labels/other_seg.nii.gz"
+    assert caplog.messages == [
+        "files of one name in several folders are different cases, called by their folders: p1_scan, p2_scan"
+    ]
+
+
+def test_a_copy_of_a_case_is_refused(tmp_path):
+    for folder in ("a", "b"):
+        (fill(tmp_path / folder) / "p_t1.nii.gz").write_bytes(b"same")
+        (fill(tmp_path / folder / "patient001") / "scan.nii").write_bytes(b"same")
+    for find in (found, lambda raw: patient_folders(raw, "patient", "patientNNN")):
+        with pytest.raises(
+            InputError, match=r"Expected each case once, got a copy of .*; leave one of the two"
+        ):
+            find(tmp_path)
+
+
+def test_a_name_with_two_separators_is_refused(tmp_path):
+    fill(tmp_path, "a_t1.nii.gz", "a-seg.nii.gz")
+    with pytest.raises(InputError, match="Expected the files of a with one separator"):
+        found(tmp_path)
+
+
+def test_patients_of_one_name_are_called_by_the_folders_above(tmp_path, caplog):
+    for folder in ("A/patient001", "B/patient001", "B/patient002"):
+        fill(tmp_path / folder)
+    folders = patient_folders(tmp_path, "patient", "patientNNN")
+    assert folders == {
+        "A_patient001": tmp_path / "A/patient001",
+        "B_patient001": tmp_path / "B/patient001",
+        "patient002": tmp_path / "B/patient002",
+    }
+    assert "called by the folders above too: A_patient001, B_patient001" in caplog.text
 
 
 def test_patients_may_be_links_too(tmp_path):

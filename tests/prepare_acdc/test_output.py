@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -12,7 +13,7 @@ from monai_ext.datalist.datalist import items, read_datalist
 from monai_ext.keys import UNLABELED
 from monai_ext.preparation.subsets import nested_subset
 from tests.prepare_command import listed as frames
-from tests.prepare_command import summary_rows, voxels
+from tests.prepare_command import save, summary_rows, voxels
 
 PATIENTS = [f"patient{n:03d}" for n in range(1, 8)]
 
@@ -179,3 +180,14 @@ def test_real_patients_can_be_prepared(data_root, empty):
     assert len(weak) == 4 and len(frames(out, "validation")) == 2
     assert all(0.002 < (label != UNLABELED).mean() < 0.05 for label in weak)
     assert read_datalist(out / "datalist.json")["unit"] == "voxel"
+
+
+def test_patients_of_one_name_in_different_folders_are_both_written(raw):
+    source = next(raw.folder.rglob("patient002"))
+    shutil.copytree(source, raw.folder / "second" / "patient002")
+    for path in (raw.folder / "second").rglob("*.nii.gz"):
+        save(path, voxels(path) + 0, np.diag([-2, -2, 8, 1]))
+    items = frames(raw.prepared("--full", "0", "--split", "test"), "test")
+    of_second = sorted(name for name in items if name.startswith("second_patient002"))
+    assert of_second == ["second_patient002_frame01", "second_patient002_frame09"]
+    assert {items[name]["patient"] for name in of_second} == {"second_patient002"}
