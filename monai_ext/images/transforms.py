@@ -10,7 +10,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform
-from monai.utils import TraceKeys
+from monai.utils import ImageMetaKey, TraceKeys
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from torch import Tensor
 
@@ -18,8 +18,6 @@ from monai_ext.errors import InputError
 from monai_ext.images.grids import AFFINE_TOLERANCE, Grid, affine_difference
 from monai_ext.keys import CASE, TAGS
 
-FILE_NAME = "filename_or_obj"
-"""Key of MONAI's meta under which the path of an image is."""
 TIE = 0.01
 """Spacings that differ by no more than this share are equal."""
 
@@ -160,7 +158,7 @@ def as_image(data: Any) -> MetaTensor:
 
 def _put_on_grid(key: Hashable, image: MetaTensor, first: Hashable, standard: MetaTensor) -> None:
     """Check that an image lies on the grid of the first; without an affine, it is given that of the first."""
-    name = f"{key} {image.meta.get(FILE_NAME, '')}".rstrip()
+    name = f"{key} {image.meta.get(ImageMetaKey.FILENAME_OR_OBJ, '')}".rstrip()
     if image.shape[1:] != standard.shape[1:]:
         raise InputError(
             f"{name}: Expected the shape {tuple(standard.shape[1:])} of {first}, got "

@@ -29,6 +29,12 @@ class NameByCased(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.key_iterator(result):
-            if CASE in result and isinstance(result[key], MetaTensor):
-                result[key].meta[FILE_NAME] = f"{result[CASE]}.nii.gz"
+            result[key] = named_by_case(result[key], result)
         return result
+
+
+def named_by_case(image: Any, item: Mapping[Hashable, Any]) -> Any:
+    """The image itself, with the name of the item's case, if both are there."""
+    if CASE in item and isinstance(image, MetaTensor):
+        image.meta[FILE_NAME] = f"{item[CASE]}.nii.gz"
+    return image

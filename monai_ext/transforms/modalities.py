@@ -10,6 +10,7 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from monai_ext.keys import CASE, MODALITIES
+from monai_ext.transforms.case_names import named_by_case
 from monai_ext.transforms.intensity import padding
 
 FOREGROUND = 0.3
@@ -19,8 +20,8 @@ FOREGROUND = 0.3
 class ArrangeModalitiesd(MapTransform):
     """Put the channels of an image in the network's order, with 0 where the case has no such modality.
 
-    An item says under ``modalities`` which ones its image has; without it, it has all. The image is given the
-    name of the case as its file name, so that what is saved is named after the case and not after a modality.
+    An item says under ``modalities`` which ones its image has; without it, it has all. The image is named
+    after the case, as by ``NameByCased``, and no longer after a modality.
     Not random, not invertible; dtype is kept.
 
     Args:
@@ -57,9 +58,7 @@ class ArrangeModalitiesd(MapTransform):
                 arranged[self.modalities.index(name)] = torch.as_tensor(channel)
             if isinstance(image, MetaTensor):
                 arranged = MetaTensor(arranged).copy_meta_from(image)
-                if CASE in result:
-                    arranged.meta["filename_or_obj"] = f"{result[CASE]}.nii.gz"
-            result[key] = arranged
+            result[key] = named_by_case(arranged, result)
         return result
 
 

@@ -23,7 +23,7 @@ NETWORKS = [
 """Bundles, and the mix-in of each further network that one ships."""
 OF_MIX_IN = {
     "volumes_inference": {"channels": [4, 8, 8, 8]},
-    "second_stage_inference": {"network_def::channels": [4, 8, 8, 8, 8], "threshold": 1e-6},
+    "second_stage_inference": {"network_def::channels": [4, 8, 8, 8, 8], "threshold": 0.5},
 }
 
 
