@@ -16,14 +16,16 @@ from monai_ext.images.dicom import read_series
 from monai_ext.images.grids import Volume
 from monai_ext.images.itk import read_itk
 from monai_ext.images.nifti import CLASSES, form_warning, header_for, pack, unpack
-from monai_ext.images.search import is_dicom, is_image_name
+from monai_ext.images.search import (
+    NIBABEL_SUFFIXES,
+    NIFTI_SUFFIXES,
+    PICTURE_SUFFIXES,
+    is_dicom,
+    is_image_name,
+)
 
 logger = logging.getLogger(__name__)
 
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
-OTHER_SUFFIXES = (".hdr", ".img", ".mgz", ".mgh")
-
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 _TAKEN = "NIfTI (.nii, .nii.gz, .hdr with .img), .mha, .mhd, .nrrd, .mgz, or the folder of one DICOM series"
 _READ_ERRORS = (
     OSError,
@@ -109,7 +111,7 @@ def _format_problem(path: Path) -> str | None:
             "Expected a volume, got one DICOM file, which may be a single slice of it; "
             "give the folder that holds the files of the series and no others, or convert it to NIfTI."
         )
-    if name.endswith(_PICTURES):
+    if name.endswith(PICTURE_SUFFIXES):
         return f"Expected a volume, got a picture without voxel sizes; convert it: taken are {_TAKEN}."
     if not is_image_name(path):
         return f"Expected an image of a format that is taken, got another; taken are {_TAKEN}."
@@ -123,7 +125,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         return *read_series(path), None
     if name.endswith(NIFTI_SUFFIXES):
         return _read_nifti(path)
-    if name.endswith(OTHER_SUFFIXES):
+    if name.endswith(NIBABEL_SUFFIXES):
         image: Any = nib.load(path)
         header = None
         if isinstance(image, nib.Nifti1Pair):

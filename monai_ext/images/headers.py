@@ -6,10 +6,8 @@ from typing import Any
 import nibabel as nib
 
 from monai_ext.images.itk import itk
-from monai_ext.images.search import is_dicom
+from monai_ext.images.search import NIBABEL_SUFFIXES, is_dicom
 from monai_ext.keys import VOXEL
-
-_NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".mgz", ".mgh")
 
 
 def shape_in_header(path: Path) -> tuple[int, ...] | None:
@@ -52,7 +50,7 @@ def channels_in_header(path: Path) -> int | None:
 def _shape(path: Path) -> tuple[int, ...]:
     if path.is_dir():
         return _shape_of_series(path)
-    if path.name.lower().endswith(_NIBABEL_SUFFIXES):
+    if path.name.lower().endswith(NIBABEL_SUFFIXES):
         return tuple(int(size) for size in nib.load(path).shape)  # type: ignore[attr-defined]
     return _shape_by_itk([path])
 

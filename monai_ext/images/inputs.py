@@ -13,7 +13,7 @@ from monai_ext.images.grids import common_grid
 from monai_ext.images.headers import channels_in_header, shape_in_header
 from monai_ext.images.label_files import holds_few_values, without_label_maps
 from monai_ext.images.modalities import files_beside, missing_modalities, modality_problem
-from monai_ext.images.problems import image_problems
+from monai_ext.images.problems import axes_problem, image_problems
 from monai_ext.images.search import folders_at, images_in, is_readable, listed, nothing_found, others_in, stem
 from monai_ext.keys import CASE, IMAGE, MODALITIES
 
@@ -119,7 +119,7 @@ def header_problems(item: Mapping[str, Any]) -> list[str]:
     """
     if names := item.get(MODALITIES):
         return [_channels_problem(Path(item[IMAGE]), names)] if _has_other_channels(item) else []
-    return [p for file in files_of(item) if (p := _axes_problem(file))]
+    return [p for file in files_of(item) if (p := axes_problem(file, shape_in_header(file) or ()))]
 
 
 def voxel_problems(item: Mapping[str, Any]) -> list[str]:
@@ -197,17 +197,6 @@ def _hint(case: Mapping[str, Any], modalities: Sequence[str]) -> str:
     files = files_beside(case, modalities)
     what = "the folder, or the files of one case in a folder"
     return f"; {and_(files)} {'lies' if len(files) == 1 else 'lie'} beside it: give {what}" if files else ""
-
-
-def _axes_problem(file: Path) -> str | None:
-    """Message if the header of an image promises more than three axes; else None."""
-    shape = shape_in_header(file) or ()
-    if len(shape) <= 3:
-        return None
-    return (
-        f"{file}: Expected a volume of three axes, got the axes {' x '.join(map(str, shape))}; "
-        "save one time point or channel of it as a file of its own."
-    )
 
 
 def _has_other_channels(item: Mapping[str, Any]) -> bool:

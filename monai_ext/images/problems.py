@@ -1,6 +1,7 @@
 """What can be wrong with the voxels and the grids of files, one clear message a problem."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -56,13 +57,13 @@ def image_problems(volume: Volume) -> list[str]:
     return found
 
 
-def several_channels_problem(volume: Volume) -> str | None:
+def axes_problem(path: Path, shape: Sequence[int]) -> str | None:
     """Message if an image that should have one channel has a fourth axis, else None."""
-    if volume.array.ndim < 4:
+    if len(shape) < 4:
         return None
-    sizes = " x ".join(map(str, volume.array.shape))
+    sizes = " x ".join(map(str, shape))
     return (
-        f"{volume.path}: Expected a volume of three axes, got the axes {sizes}; "
+        f"{path}: Expected a volume of three axes, got the axes {sizes}; "
         "save one time point or channel of it as a file of its own."
     )
 

@@ -12,7 +12,7 @@ from monai_ext.errors import InputError
 from monai_ext.images.files import read_volume
 from monai_ext.images.grids import common_grid
 from monai_ext.images.nifti import header_for
-from monai_ext.images.problems import number_problems, several_channels_problem, whole_numbers
+from monai_ext.images.problems import axes_problem, number_problems, whole_numbers
 
 HEADER = "nifti_header"
 """Key of the meta under which the bytes of the file's header are."""
@@ -52,7 +52,7 @@ class GridReader(ImageReader):
         problems = [text for volume in volumes for text in number_problems(volume)]
         problems += common_grid([v.grid for v in volumes], [v.path.name for v in volumes])[1]
         if not self.several_channels:
-            problems += filter(None, map(several_channels_problem, volumes))
+            problems += filter(None, (axes_problem(v.path, v.array.shape) for v in volumes))
         if problems:
             raise InputError("\n".join(problems))
         first = volumes[0]

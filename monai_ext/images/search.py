@@ -9,11 +9,15 @@ from monai_ext.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".hdr", ".img")
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+NIBABEL_SUFFIXES = (*NIFTI_SUFFIXES, ".mgz", ".mgh", ".hdr", ".img")
+"""Of the files that nibabel reads; SimpleITK reads the others."""
+SUFFIXES = (*NIFTI_SUFFIXES, ".mha", ".mhd", ".nrrd", ".nhdr", *NIBABEL_SUFFIXES[len(NIFTI_SUFFIXES) :])
 """Of the files that are taken for images, in small letters; capitals count as well."""
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 _OTHER_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"),
+    *PICTURE_SUFFIXES,
     *(".nii.bz2", ".nii.xz", ".nii.zip", ".mnc", ".mif", ".par", ".rec", ".gipl", ".vtk", ".vti", ".mat"),
     *(".npy", ".npz"),
 )

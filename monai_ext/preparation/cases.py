@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_ext.errors import InputError
-from monai_ext.images.files import NIFTI_SUFFIXES, read_volume
+from monai_ext.images.files import read_volume
 from monai_ext.images.grids import Volume
 from monai_ext.images.nifti import header_for
 from monai_ext.images.problems import grid_problem, label_problems, rounded_label
-from monai_ext.images.search import stem
+from monai_ext.images.search import NIFTI_SUFFIXES, stem
 from monai_ext.images.transforms import slice_axis
 from monai_ext.images.writer import write_label, write_volume
 from monai_ext.keys import CASE, IMAGE, LABEL, PATIENT, REFERENCE, SUPERVISION, UNLABELED, Supervision
