@@ -91,7 +91,6 @@ def test_a_folder_that_is_taken_twice_is_free_after_one_release(root):
     lock.acquire()
     lock.look()
     lock.release()
-    lock.release()
     RunLock(root / "models").acquire()
 
 
