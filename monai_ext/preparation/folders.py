@@ -19,7 +19,6 @@ from monai_ext.keys import DATALIST
 logger = logging.getLogger(__name__)
 
 
-
 @contextmanager
 def staged_folder(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """A new folder beside ``out`` that takes its place when the block ends, or vanishes if the block fails.
