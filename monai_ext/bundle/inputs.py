@@ -118,10 +118,6 @@ def _listed(datalist: Path, unit: str) -> list[dict[str, Any]]:
                 f'{datalist}: Expected one image for each case, got two of case "{item[CASE]}"; name them '
                 'apart under "case".'
             )
-    if outside := [case for case in found if ".." in Path(case).parts or Path(case).is_absolute()]:
-        raise InputError(
-            f'{datalist}: Expected names of cases that are file names, got "{outside[0]}"; correct "case".'
-        )
     logger.info(f"images of {datalist}")
     if not found:
         raise InputError(f"{datalist}: Expected cases to segment, got empty lists; add some, or set --input.")

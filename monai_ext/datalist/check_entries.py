@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
-from monai_ext.datalist.format_items import key_problems, kind_problem
+from monai_ext.datalist.format_items import case_problem, key_problems, kind_problem
 from monai_ext.keys import (
     CASE,
     IMAGE,
@@ -73,7 +73,8 @@ def _parse(
     order: int, section: str, name: str, item: Mapping[str, Any], scoring: Collection[Supervision]
 ) -> tuple[Entry | None, list[str]]:
     """An item, if its files can be looked for, and what is wrong with it."""
-    messages = key_problems(item)
+    named = case_problem(str(item.get(CASE) or ""))
+    messages = [*key_problems(item), *([named] if named else [])]
     images = item.get(IMAGE)
     images = [images] if isinstance(images, (str, Path)) else images
     if not isinstance(images, (list, tuple)) or not images or not all(map(_is_path, images)):

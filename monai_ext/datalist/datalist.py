@@ -148,6 +148,10 @@ def read_json(path: Path) -> Any:
         raise InputError(
             f"{path}: Expected JSON in UTF-8, got another encoding; save the file as UTF-8."
         ) from error
+    except RecursionError as error:
+        raise InputError(
+            f"{path}: Expected a datalist, got brackets within brackets without end; restore the file."
+        ) from error
     except ValueError as error:
         raise InputError(f"{path}: Expected JSON, got an error: {error}; correct the file.") from error
 

@@ -63,6 +63,13 @@ def _stop_if_no_datalist(content: Any, path: Path) -> None:
             f'{path}: Expected "labels" with a name for each class, {{"0": "background"}}, got {labels!r}; '
             "number the classes from 0 without gaps."
         )
+    names = [str(name) for name in labels.values()]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        numbers = " and ".join(key for key, name in labels.items() if str(name) == twice)
+        raise InputError(
+            f'{path}: Expected "labels" with a name of its own for each class, got "{twice}" for {numbers}; '
+            "name the classes apart."
+        )
     if unit not in UNITS:
         raise InputError(
             f'{path}: Expected "unit" one of {", ".join(UNITS)}, got {unit!r}; "voxel" if unknown.'

@@ -1,7 +1,7 @@
 """The form of one item of a datalist: what must be there, what may be left out, and what it then is."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from monai_ext.datalist.names import misspelled, nearest
@@ -20,6 +20,8 @@ from monai_ext.keys import (
 
 KEYS = (IMAGE, LABEL, SUPERVISION, TAGS, CASE, PATIENT, REFERENCE, LABEL_SHA256)
 KINDS = tuple(kind.value for kind in Supervision)
+LONGEST_NAME = 200
+"""Characters of a case's name, which become a file name with an ending."""
 _MASKED = {Supervision.FULL, Supervision.PARTIAL, Supervision.NOISY}
 
 
@@ -72,6 +74,18 @@ def kind_problem(word: Any) -> str | None:
     return f"Expected {SUPERVISION} one of {', '.join(KINDS)}, got {word!r}; {what}."
 
 
+def case_problem(name: str) -> str | None:
+    """Message if the name of a case cannot name its results in the folder for them, else None."""
+    parts = name.replace("\\", "/").split("/")
+    if ".." not in parts and not PureWindowsPath(name).anchor and len(name) <= LONGEST_NAME:
+        return None
+    got = repr(name) if len(name) <= LONGEST_NAME else f"{len(name)} characters, {name[:20]!r} and more"
+    return (
+        f'Expected "{CASE}" to be a name for files, of at most {LONGEST_NAME} characters and without ".." or '
+        f"the root of a path, got {got}; name the case another way."
+    )
+
+
 def _stop_if_incomplete(item: dict[str, Any], where: str) -> None:
     """Stop if what the kind of supervision demands is absent, or a text is none."""
     kind, none = item[SUPERVISION], Supervision.NONE.value
@@ -88,6 +102,8 @@ def _stop_if_incomplete(item: dict[str, Any], where: str) -> None:
     for key in (LABEL, REFERENCE, CASE, PATIENT):
         if key in item and (not isinstance(item[key], str) or not item[key]):
             raise InputError(f'{where}: Expected "{key}" to be a text, got {item[key]!r}; correct the entry.')
+    if CASE in item and (problem := case_problem(item[CASE])):
+        raise InputError(f"{where}: {problem}")
 
 
 def _stop_at_backslash(files: list[str], where: str, folder: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_datalist_without_cases_says_so(prepared):
 
 
 def test_a_case_that_would_be_saved_elsewhere_is_refused(prepared):
-    with pytest.raises(InputError, match=r'Expected names of cases that are file names, got "\.\./a"'):
+    with pytest.raises(InputError, match=r'Expected "case" to be a name for files, .* got \'\.\./a\''):
         find_images(prepared([item("../a", "images/a.nii.gz", label="labels/a.nii.gz")]))
 
 

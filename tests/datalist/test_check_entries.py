@@ -115,3 +115,14 @@ def test_a_caller_may_allow_other_kinds_for_validation_alone(kind):
     assert 'Expected supervision "full" in' in message
     ((_, message),) = parse_entries({"validation": [item("b", "b", supervision="noisy")]}, **allowed)[1]
     assert 'Expected supervision "full" or "tags" in' in message
+
+
+@pytest.mark.parametrize("case", ["../a1", "a/../../b", "/tmp/a1", "..\\a1", "C:\\a1", "a" * 201])
+def test_a_case_is_a_name_for_files(case):
+    message = only_problem({"training": [{**item("a1", "a"), "case": case}]})
+    assert 'Expected "case" to be a name for files, of at most 200 characters' in message
+
+
+@pytest.mark.parametrize("case", ["a..1", "a" * 200, "p1/a1", "a 1"])
+def test_other_names_of_cases_pass(case):
+    assert parse_entries({"training": [{**item("a1", "a"), "case": case}]})[1] == []

@@ -182,3 +182,27 @@ def test_a_refused_datalist_leaves_the_old_one(tmp_path):
     with pytest.raises(ValueError, match=r"validation\[0\]"):
         write_datalist(path, name="", labels=LABELS, validation=[entry(supervision="weak")])
     assert path.read_text() == before and list(Path(tmp_path).iterdir()) == [path]
+
+
+@pytest.mark.parametrize("case", ["../a1", "/tmp/a1", "a" * 201])
+def test_a_case_that_cannot_name_files_is_refused(tmp_path, case):
+    path = raw(tmp_path, minimal(entry(), entry(case=case, patient="b")))
+    with pytest.raises(
+        InputError, match=r'training\[1\]: Expected "case" to be a name for files.*'
+    ) as caught:
+        read_datalist(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path):
+    path = raw(tmp_path, minimal(labels={"0": "background", "1": "heart", "2": "heart"}))
+    with pytest.raises(
+        InputError, match=r'Expected "labels" .* got "heart" for 1 and 2; name the classes apart.'
+    ):
+        read_datalist(path)
+
+
+def test_json_that_is_too_deep_is_refused(tmp_path):
+    path = raw(tmp_path, '{"training": ' + "[" * 200_000 + "]" * 200_000 + "}")
+    with pytest.raises(InputError, match="Expected a datalist, got brackets within brackets"):
+        read_datalist(path)
