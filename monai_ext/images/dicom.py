@@ -1,5 +1,7 @@
 """A folder of DICOM files as one volume, if it holds one series without gaps; else what is in the way."""
 
+import re
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +18,12 @@ TILT = 0.01
 """Largest shift of slices within their own plane from one to the next, as a share of their distance."""
 
 
+_NO_IMAGE = re.compile(
+    rb"1\.2\.840\.10008\.(1\.3\.10|5\.1\.4\.1\.1\.(9|11|66|67|88|104|481\.[3-9])(?!\d))(?!\d)"
+)
+"""Classes of directories, waveforms, presentation states, raw data, reports, documents, contours, plans."""
+
+
 def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels (X, Y, Z) and affine (4, 4) of the one DICOM series in a folder.
 
@@ -23,8 +31,8 @@ def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         folder: its subfolders are not looked into.
 
     Raises:
-        InputError: if there is no series or more than one, a slice is missing or lies twice, slices are
-            shifted (a tilted gantry), or there is but one file.
+        InputError: if there is no series or more than one, a DICOM file cannot be read, a slice is missing or
+            lies twice, slices are shifted (a tilted gantry), or there is but one file.
     """
     if not any(is_dicom(file) for file in entries(folder) if file.is_file()):
         raise InputError(
@@ -33,6 +41,7 @@ def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     reader = itk().ImageSeriesReader()
     series = reader.GetGDCMSeriesIDs(str(folder))
     files = {name: reader.GetGDCMSeriesFileNames(str(folder), name) for name in series}
+    files = {name: found for name, found in files.items() if not all(_without_image(Path(f)) for f in found)}
     if len(files) != 1:
         listed = ", ".join(
             f"{_description(names[0]) or name} ({len(names)} files)" for name, names in files.items()
@@ -42,13 +51,44 @@ def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray]:
             "put each into a folder of its own."
         )
     (names,) = files.values()
-    if problem := _slices_problem([_place(name) for name in names]):
+    if problem := _left_out(folder, names):
+        raise InputError(f"{folder}: {problem}")
+    if problem := _slices_problem([_place(name) for name in names], names):
         raise InputError(f"{folder}: {problem}")
     reader.SetFileNames(names)
     return from_itk(reader.Execute())
 
 
-def _slices_problem(places: list[tuple[np.ndarray, np.ndarray] | None]) -> str | None:
+def _left_out(folder: Path, names: Sequence[str]) -> str | None:
+    """Which DICOM files of a folder SimpleITK has silently left out of its one series, else None."""
+    used = {Path(name).name for name in names}
+    bare = any("." not in name for name in used)  # as scanners name files: an empty one then shows no mark
+    damaged = [
+        file.name
+        for file in entries(folder)
+        if file.is_file()
+        and file.name not in used
+        and (is_dicom(file) or (bare and "." not in file.name and file.stat().st_size == 0))
+        and not _without_image(file)
+    ]
+    if not damaged:
+        return None
+    listed = ", ".join(damaged[:5]) + (", ..." if len(damaged) > 5 else "")
+    return (
+        f"Expected every DICOM file to be a slice of the series, got {len(damaged)} that cannot be read "
+        f"as one: {listed}; copy the series again, or take out what is no part of it."
+    )
+
+
+def _without_image(file: Path) -> bool:
+    """Whether a file says in its first bytes that it is a directory, report, contour or the like."""
+    if file.name.upper() == "DICOMDIR":
+        return True
+    with file.open("rb") as stream:
+        return _NO_IMAGE.search(stream.read(1024)) is not None
+
+
+def _slices_problem(places: list[tuple[np.ndarray, np.ndarray] | None], names: Sequence[str]) -> str | None:
     """Why slices, by position and orientation in the order in which they are stacked, make no volume."""
     known = [place for place in places if place is not None]
     if len(places) < 2:
@@ -63,10 +103,8 @@ def _slices_problem(places: list[tuple[np.ndarray, np.ndarray] | None]) -> str |
     steps = np.array([b - a for (a, _), (b, _) in pairwise(known)])
     distances = np.abs(steps @ normal)
     median = float(np.median(distances))
-    if distances.min() <= UNEVEN * median:
-        return (
-            "Expected one slice at each position, got several (time points?); put each volume into a folder."
-        )
+    if twice := _twice([float(at @ normal) for at, _ in known], names, UNEVEN * median):
+        return twice
     uneven = np.abs(distances - median) > UNEVEN * median
     if uneven.any():
         at = int(uneven.argmax())
@@ -80,6 +118,23 @@ def _slices_problem(places: list[tuple[np.ndarray, np.ndarray] | None]) -> str |
             "Expected slices straight above each other, got shifted ones (a tilted gantry); convert to NIfTI."
         )
     return None
+
+
+def _twice(heights: list[float], names: Sequence[str], tolerance: float) -> str | None:
+    """Message if slices lie at one height, whatever their order, else None."""
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    pairs = [(a, b) for a, b in pairwise(order) if heights[b] - heights[a] <= tolerance]
+    if len(pairs) >= len(heights) / 2:
+        return (
+            "Expected one slice at each position, got several (time points?); put each volume into a folder."
+        )
+    if not pairs:
+        return None
+    first, second = (Path(names[k]).name for k in sorted(pairs[0]))
+    return (
+        f"Expected one slice at each position, got two files at one position: {first} and {second}; "
+        "take out the one that is no part of the series."
+    )
 
 
 def _place(name: str) -> tuple[np.ndarray, np.ndarray] | None:

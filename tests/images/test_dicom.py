@@ -44,7 +44,9 @@ def test_a_series_is_one_volume_in_the_order_of_positions(tmp_path):
             {"heights": [0, 8, 24, 32, 40]},
             r"8 mm apart, got 16 mm between slices 1 and 2 \(from 0\); a file is",
         ),
-        ({"heights": [0, 8, 8, 16, 24]}, "one slice at each position, got several"),
+        ({"heights": [0, 8, 8, 16, 24]}, r"two files at one position: s1_9[78].dcm and s1_9[78].dcm"),
+        ({"heights": [0, 8, 16, 24, 32, 8]}, r"two files at one position: s1_9[48].dcm and s1_9[48].dcm"),
+        ({"heights": [0, 8, 16, 0, 8, 16]}, "one slice at each position, got several"),
         ({"shift": 3}, "tilted gantry"),
         ({"heights": [0]}, "series of several files, got one"),
     ],
@@ -60,3 +62,33 @@ def test_several_series_are_named(tmp_path):
     folder = write_series(tmp_path / "both", series="2", heights=[0, 8])
     with pytest.raises(InputError, match=r"got 2: series 1 \(6 files\), series 2 \(2 files\); put each"):
         read_volume(folder)
+
+
+@pytest.mark.parametrize("at", [0, 2, -1])
+@pytest.mark.parametrize("kept", [0, 200, 0.97])
+def test_a_damaged_file_is_named(tmp_path, at, kept):
+    folder = write_series(tmp_path / "series")
+    file = sorted(folder.iterdir())[at]
+    whole = file.read_bytes()
+    file.write_bytes(whole[: kept if kept != 0.97 else int(kept * len(whole))])
+    with pytest.raises(InputError, match=f"got 1 that cannot be read as one: {file.name}; copy"):
+        read_volume(folder)
+
+
+def test_an_empty_file_without_suffix_is_named_among_its_like(tmp_path):
+    folder = write_series(tmp_path / "series")
+    for file in folder.iterdir():
+        file.rename(file.with_suffix(""))
+    (folder / "s1_94").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be read as one: s1_94; copy"):
+        read_volume(folder)
+
+
+def test_directories_and_reports_beside_a_series_are_no_damage(tmp_path):
+    folder = write_series(tmp_path / "series")
+    for name, kind in [
+        ("DICOMDIR", b"1.2.840.10008.1.3.10"),
+        ("report.dcm", b"1.2.840.10008.5.1.4.1.1.88.11"),
+    ]:
+        (folder / name).write_bytes(bytes(128) + b"DICM" + kind)
+    np.testing.assert_array_equal(read_volume(folder).array, voxels())
