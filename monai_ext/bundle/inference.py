@@ -6,6 +6,7 @@ from typing import Any
 
 from monai.transforms import Resized
 
+from monai_ext.bundle.failing_cases import failing_cases
 from monai_ext.bundle.inputs import Missing
 from monai_ext.data.free_memory import available_bytes
 from monai_ext.errors import InputError
@@ -23,16 +24,18 @@ def segment(
     """Segment the images that can be read, and name each of the others in one line.
 
     Before anything is computed, every image is looked at: its header, whether there is memory for it, its
-    voxels. One line says how many images there are and how much memory the largest takes.
+    voxels. One line says how many images there are and how much memory the largest takes. What fails later,
+    see ``failing_cases``, has its line as well.
 
     Args:
-        evaluator: the engine; its loader's ``Dataset`` is left with the images that were segmented.
+        evaluator: the engine; its loader's ``Dataset`` is left with the images that can be read.
         classes: number of classes K, for the estimate of the memory.
         modalities: names of the network's channels, if there are several.
         all_needed: whether a case must have all ``modalities``.
 
     Raises:
-        InputError: at the end if an image was left out; at once, with all the reasons, if every one was.
+        InputError: at the end if an image was left out or failed; at once, with all the reasons, if every one
+            was left out.
     """
     dataset = evaluator.data_loader.dataset
     if isinstance(dataset.data, Missing):
@@ -54,10 +57,11 @@ def segment(
     logger.info(memory.plan(kept))
     dataset.data = kept
     evaluator.state.epoch_length = len(evaluator.data_loader)
-    evaluator.run()
-    if refused:
+    with failing_cases(evaluator, alone=len(found) == 1) as failed:
+        evaluator.run()
+    if lost := len(refused) + len(failed):
         raise InputError(
-            f"{len(refused)} of {len(found)} images {'were' if len(refused) > 1 else 'was'} not segmented; "
+            f"{lost} of {len(found)} images {'were' if lost > 1 else 'was'} not segmented; "
             "see the lines above."
         )
 

@@ -107,7 +107,7 @@ class InferenceSummary:
             named = ", ".join([*self.replaced[:NAMED], *["..."] * (len(self.replaced) > NAMED)])
             many = f"{len(self.replaced)} segmentations" if len(self.replaced) > 1 else "1 segmentation"
             logger.warning(f"{many} replaced an earlier file of the same name: {named}")
-        beside = f" and their volumes to {NAME}" if self.table is not None else ""
+        beside = f" and their volumes to {NAME}" if self.table is not None and self.count else ""
         logger.info(f"wrote {self.count} segmentation{'s' * (self.count != 1)} to {self.output_dir}" + beside)
 
 

@@ -1,10 +1,12 @@
 """The one way out: voxels as a NIfTI file on the grid of the image they belong to, whole or not at all."""
 
+import errno
 import gzip
 import logging
 import os
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,16 @@ logger = logging.getLogger(__name__)
 
 ROUNDING = 1e-6
 """Differences of affines below this share of their largest number come of float32."""
+ADVICE = {
+    errno.EISDIR: "rename the folder of this name, or choose another folder for the results",
+    errno.ENAMETOOLONG: "shorten the name of the image",
+    errno.EEXIST: "choose another folder, for there is a file in place of this one",
+    errno.ENOTDIR: "choose another folder, for there is a file in place of this one",
+    errno.EACCES: "change the permissions there, or choose another folder",
+    errno.EPERM: "change the permissions there, or choose another folder",
+    errno.EROFS: "choose another folder",
+}
+"""What to do when a file cannot be written, where it is not that space is lacking."""
 
 
 def write_volume(path: str | Path, array: np.ndarray, header: np.ndarray) -> None:
@@ -48,10 +60,11 @@ def write_volume(path: str | Path, array: np.ndarray, header: np.ndarray) -> Non
     except OSError as error:
         raise InputError(
             f"{path}: Expected to write {len(content)} bytes, got {error.strerror or error}; "
-            "free space there, or choose another folder."
+            f"{ADVICE.get(error.errno or 0, 'free space there, or choose another folder')}."
         ) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # also where there is no such folder
+            unfinished.unlink()
 
 
 def write_label(path: Path, label: np.ndarray, image: Volume | Path) -> None:

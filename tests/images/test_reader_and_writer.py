@@ -11,6 +11,7 @@ from monai.transforms import Compose, EnsureChannelFirstd, Flip, LoadImaged, Sav
 
 from monai_ext.errors import InputError
 from monai_ext.images import GridReader, GridWriter, name_of_result, read_volume, write_label, write_volume
+from monai_ext.images.nifti import header_for
 
 AFFINE = np.array([[-1.4, 0.1, 0, 90], [0, -1.4, 0, 120], [0, 0, 8, -40], [0, 0, 0, 1]])
 GEOMETRY = (
@@ -273,3 +274,17 @@ def test_a_label_lies_on_the_grid_of_its_image(tmp_path):
         assert (
             raw_header(path)["srow_x"].tobytes() == raw_header(tmp_path / "label.nii.gz")["srow_x"].tobytes()
         )
+
+
+def test_advice_about_a_file_that_cannot_be_written_fits_the_reason(tmp_path):
+    (tmp_path / "a.nii.gz").mkdir()
+    (tmp_path / "file").touch()
+    header = header_for(np.eye(4), (2, 2, 2))
+    for name, advice in (
+        ("a.nii.gz", "Is a directory; rename the folder"),
+        (f"{'a' * 300}.nii.gz", "File name too long; shorten the name of the image"),
+        ("file/a.nii.gz", "; choose another folder, for there is a file"),
+    ):
+        with pytest.raises(InputError, match=advice):
+            write_volume(tmp_path / name, np.zeros((2, 2, 2), np.uint8), header)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii.gz", "file"]
