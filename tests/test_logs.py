@@ -50,4 +50,7 @@ def test_bundles_log_in_this_form():
         config = configparser.RawConfigParser()
         config.read(file)
         assert dict(config["formatter_line"]) == {"format": FORMAT, "datefmt": TIME}
+        assert config["handler_console"]["args"] == "(sys.stderr,)"  # as start_logging does
+        assert config["logger_saver"]["qualname"] == "SaveImage"  # MONAI's lines repeat our own
+        assert config["logger_saver"]["level"] == "WARNING"
     assert files
