@@ -151,18 +151,15 @@ def report(
     if len(given) != len(override or []):
         raise InputError(f"Expected --override ID=VALUE, got {override}.")
     overrides = {key: yaml.safe_load(value) for key, value in given.items()}
-    try:
-        predictor = Predictor(bundle, dataset_dir, None, overrides, mix_in or ())
-        baseline = None
-        if baseline_weights is not None:
-            baseline = Predictor(bundle, dataset_dir, baseline_weights, overrides, mix_in or ())
-    except RuntimeError as error:
-        raise InputError(
-            f"Expected {weights} to fit the bundle's network, got: {error}; pass --override as in training."
-        ) from error
+    predictor = Predictor(bundle, dataset_dir, None, overrides, mix_in or ())
+    baseline = None
+    if baseline_weights is not None:
+        baseline = Predictor(bundle, dataset_dir, baseline_weights, overrides, mix_in or ())
     try:
         corrected = bundle / CORRECTED_LABELS
         typer.echo(write_sheet(predictor, datalist, out, taught, unseen, modality, baseline, corrected))
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{datalist}: {error}") from error
 

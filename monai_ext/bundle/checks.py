@@ -38,8 +38,7 @@ def check_settings() -> None:
     if run is None:
         return
     require_packages(run.parser.get("_meta_", {}))
-    stop_at_unknown_ids(run)
-    _set_types(run)
+    apply_overrides(run)
     if SETTINGS in run.parser:
         stop_if_unfit(run.parser.get_parsed_content(SETTINGS))
     if run.overrides:
@@ -54,8 +53,13 @@ def set_seed(seed: int) -> None:
     manual_seed(seed)
 
 
-def _set_types(run: Run) -> None:
-    """Put every override into the config as what it means."""
+def apply_overrides(run: Run) -> None:
+    """Put every override into the config as what it means.
+
+    Raises:
+        InputError: with one line for each id that the config does not hold, or each value of the wrong type.
+    """
+    stop_at_unknown_ids(run)
     problems = []
     for id, value in run.overrides.items():
         try:

@@ -53,7 +53,7 @@ def require_data(
         named = content[MODALITIES]
         if learns_from and (problem := misfit(sections.get("training", []), named, learns_from)):
             raise InputError(f"{datalist}: {problem}")
-        problems += _unlike_network(datalist, num_classes, settings or {})
+        problems += unlike_network(datalist, num_classes, settings or {})
         if "test" not in sections:
             entries, _ = parse_entries({**sections, "test": read_items(datalist, "test")})
             problems += [message for _, message in overlap_problems(entries)]
@@ -103,7 +103,7 @@ def map_keys(modalities: Sequence[str]) -> list[str]:
     return [PRED, *(CAM_PREFIX + name for name in modalities)]
 
 
-def _unlike_network(datalist: str | Path, num_classes: int, settings: Mapping[str, Any]) -> list[str]:
+def unlike_network(datalist: str | Path, num_classes: int, settings: Mapping[str, Any]) -> list[str]:
     """Classes and modalities of a datalist that are not those of the network."""
     content, problems = read_datalist(datalist), []
     classes, found = list(content["labels"].values()), list(content[MODALITIES])

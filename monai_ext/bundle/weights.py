@@ -35,8 +35,8 @@ def require_weights(
         expected, got = problem
         such = MODALITIES if MODALITIES in (settings or {}) else "num_classes"
         raise InputError(
-            f"Expected {expected} in {path}, got {got}; "
-            f"pass the options with which they were trained, such as {such} and channels."
+            f"Expected {expected} in {path}, got {got}: weights of another network; pass "
+            f"--weights with those of this one, or the options with which they were trained, such as {such} and channels."
         )
 
 

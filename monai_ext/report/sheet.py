@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.transforms import Bbox
@@ -56,13 +57,23 @@ def write_sheet(
         ``out``.
 
     Raises:
-        InputError: if there is no such modality, or no case to show.
+        InputError: if ``out`` is no picture, there is no such modality, or no case to show.
     """
+    suffixes = sorted(FigureCanvasBase.get_supported_filetypes())
+    if out.suffix.lower().removeprefix(".") not in suffixes:
+        raise InputError(
+            f"Expected a picture to write, a file that ends in .{', .'.join(suffixes)}, got {out}."
+        )
     content = read_datalist(datalist)
     chosen = cases_to_show(content, taught, unseen)
     names = content["modalities"]
+    if modality is not None and not names:
+        raise InputError(
+            f"{datalist}: Expected no modality to choose, since it names none, got {modality!r}; "
+            "leave out --modality."
+        )
     if modality is not None and modality not in names:
-        raise InputError(f"Expected a modality among {', '.join(names) or 'none'}, got {modality!r}.")
+        raise InputError(f"{datalist}: Expected a modality among {', '.join(names)}, got {modality!r}.")
     if not chosen:
         raise InputError(
             f"{datalist}: Expected a test or validation case, or a training case with a reference, got none."

@@ -38,7 +38,10 @@ def test_weights_of_a_larger_network_are_refused(tmp_path, settings, words):
     torch.save(torch.nn.Linear(2, 1).state_dict(), weights)
     smaller = torch.nn.Linear(2, 1, bias=False)
     message = message_of(bundle.require_weights, weights, smaller, settings)
-    assert message.startswith(f"Expected no weights bias in {weights}, got (1,); ") and words in message
+    assert message.startswith(
+        f"Expected no weights bias in {weights}, got (1,): weights of another network; "
+    )
+    assert "pass --weights with those of this one" in message and words in message
 
 
 def test_a_file_of_more_than_weights_is_refused(tmp_path):

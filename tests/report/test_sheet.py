@@ -142,7 +142,7 @@ def test_one_modality_is_shown(tagged_datalist, sheet, modality, brightest):
 def test_a_modality_that_is_not_there_is_named(tagged_datalist, make_datalist, sheet):
     with pytest.raises(ValueError, match=r"Expected a modality among t1, flair, got 't2'\."):
         sheet(tagged_datalist, modality="t2")
-    with pytest.raises(ValueError, match=r"Expected a modality among none, got 'flair'\."):
+    with pytest.raises(ValueError, match="Expected no modality to choose, since it names none, got 'flair'"):
         sheet(make_datalist(), modality="flair")
 
 
@@ -256,3 +256,9 @@ def test_a_noisy_a_corrected_and_the_true_label_stand_side_by_side(make_datalist
 def test_a_datalist_without_a_case_to_show_is_named(make_datalist, sheet):
     with pytest.raises(InputError, match=r"datalist\.json: Expected a test or validation case"):
         sheet(make_datalist(), taught=0, unseen=0)
+
+
+@pytest.mark.parametrize("name", ["sheet.txt", "sheet"])
+def test_a_file_that_is_no_picture_is_refused_before_anything_is_computed(make_datalist, tmp_path, name):
+    with pytest.raises(InputError, match=r"a file that ends in .*\.pdf, .*\.png.*, got "):
+        write_sheet(None, make_datalist(), tmp_path / name)
