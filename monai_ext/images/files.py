@@ -15,7 +15,7 @@ from monai_ext.errors import InputError
 from monai_ext.images.dicom import read_series
 from monai_ext.images.grids import Volume
 from monai_ext.images.itk import read_itk
-from monai_ext.images.nifti import CLASSES, form_warning, header_for, pack, unpack
+from monai_ext.images.nifti import CLASSES, file_shape, form_warning, header_for, pack, unpack
 from monai_ext.images.search import (
     NIBABEL_SUFFIXES,
     NIFTI_SUFFIXES,
@@ -141,6 +141,7 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         raw = gzip.decompress(raw)  # to the end: unlike nibabel, this meets a truncated trailer, too
     for kind in CLASSES:
         if kind.header_class.may_contain_header(raw[: kind.header_class.sizeof_hdr]):
+            raw = _with_offset(raw, kind.header_class)
             image = kind.from_bytes(raw)
             proxy: Any = image.dataobj
             need = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
@@ -150,6 +151,26 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             _warn_of_forms(path, header, image.affine)
             return np.asanyarray(proxy), np.asarray(image.affine), header
     raise ValueError("no NIfTI header at its start")
+
+
+def _with_offset(raw: bytes, kind: Any) -> bytes:
+    """The file with the offset of its voxels right, if that lies in the header and their place is sure.
+
+    Raises:
+        ValueError: if the offset lies in the header, and the file is not just header and voxels.
+    """
+    header = kind(raw[: kind.sizeof_hdr], check=False)
+    least = kind.single_vox_offset
+    offset = float(header["vox_offset"])
+    if not 0 <= offset < least:  # beyond the file is said later, with the size
+        return raw
+    shape, size = file_shape(header), header.get_data_dtype().itemsize
+    if len(raw) != least + math.prod(shape) * size:
+        raise ValueError(
+            f"voxels from byte {offset:g} on, inside of the header, which takes {least}, in {len(raw)} bytes"
+        )
+    header["vox_offset"] = least
+    return bytes(header.binaryblock) + raw[kind.sizeof_hdr :]
 
 
 def _three_axes(array: np.ndarray) -> np.ndarray:

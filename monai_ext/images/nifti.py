@@ -11,8 +11,8 @@ from monai_ext.images.grids import corner_shift
 DISAGREEMENT = 0.1
 """Distance in voxels from which on two forms of a header are said to disagree."""
 
-# It says what it corrects in its own copy of a header, and ours is not corrected.
-logging.getLogger("nibabel.global").setLevel(logging.ERROR)
+# It says what it corrects in its own copy of a header, which ours is not, and what it raises as an error.
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
 
 CLASSES = (nib.Nifti1Image, nib.Nifti2Image)
 _HEADER_BYTES = nib.Nifti2Header.sizeof_hdr  # the longer of the two, so that all headers are of one length

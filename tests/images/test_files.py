@@ -114,3 +114,32 @@ def test_a_header_that_cannot_be_read_has_no_channels(tmp_path, content):
     if content is not None:
         (tmp_path / "a.nii.gz").write_bytes(content)
     assert channels_in_header(tmp_path / "a.nii.gz") is None
+
+
+@pytest.mark.parametrize("offset", [0, 8, 351])
+@pytest.mark.parametrize(
+    ("kind", "field"), [(nib.Nifti1Image, (108, "<f4")), (nib.Nifti2Image, (168, "<i8"))]
+)
+@pytest.mark.parametrize("extra", [0, 6])
+def test_voxels_are_never_read_from_the_header(tmp_path, caplog, offset, kind, field, extra):
+    nib.save(kind(array(), AFFINE), tmp_path / "a.nii")
+    raw = bytearray((tmp_path / "a.nii").read_bytes()) + bytes(extra)
+    at = np.array(offset, field[1]).tobytes()
+    raw[field[0] : field[0] + len(at)] = at
+    (tmp_path / "a.nii").write_bytes(raw)
+    if extra:
+        with pytest.raises(VolumeError, match=f"voxels from byte {offset} on, inside of the header"):
+            read_volume(tmp_path / "a.nii")
+    else:
+        np.testing.assert_array_equal(read_volume(tmp_path / "a.nii").array, array())
+    assert not caplog.records
+
+
+def test_an_unknown_data_type_is_said_once(tmp_path, caplog):
+    nib.save(nib.Nifti1Image(array(), AFFINE), tmp_path / "a.nii")
+    raw = bytearray((tmp_path / "a.nii").read_bytes())
+    raw[70:72] = bytes(2)
+    (tmp_path / "a.nii").write_bytes(raw)
+    with pytest.raises(VolumeError, match="data code 0"):
+        read_volume(tmp_path / "a.nii")
+    assert not caplog.records
