@@ -1,16 +1,18 @@
 """What every bundle does first: see that it was told what it can do."""
 
+import logging
 import re
 from typing import Any
 
 from ignite.utils import manual_seed
+from monai.bundle import ReferenceResolver
 
 from monai_ext.bundle.devices import as_device
-from monai_ext.bundle.ids import NOTHING, annotation_of, default_of, stop_at_unknown_ids
+from monai_ext.bundle.ids import NOTHING, annotation_of, default_of, ids_behind, stop_at_unknown_ids
 from monai_ext.bundle.packages import ignore_warnings_inside_monai, require_packages
 from monai_ext.bundle.paths import as_path, is_path
 from monai_ext.bundle.saved_files import first_sentence
-from monai_ext.bundle.settings import stop_if_unfit
+from monai_ext.bundle.settings import order_doubt, stop_if_unfit
 from monai_ext.bundle.values import as_type_of
 from monai_ext.bundle.workflow import Run, find_run
 from monai_ext.errors import InputError
@@ -20,6 +22,10 @@ MULTIPLE = re.compile(r"(\d+) ?\* ?n$")
 """How metadata say that a size is a multiple."""
 SETTINGS = "settings"
 """Id of the settings that must fit each other, in configs that have such."""
+
+NETWORK, WEIGHTS = "network_def", "weights"
+CHANNELS = "_meta_::network_data_format::inputs::image::channel_def"
+logger = logging.getLogger(__name__)
 
 
 def check_settings() -> None:
@@ -40,7 +46,10 @@ def check_settings() -> None:
     require_packages(run.parser.get("_meta_", {}))
     apply_overrides(run)
     if SETTINGS in run.parser:
-        stop_if_unfit(run.parser.get_parsed_content(SETTINGS))
+        settings = run.parser.get_parsed_content(SETTINGS)
+        stop_if_unfit(settings)
+        if WEIGHTS in run.parser and (doubt := order_doubt(settings, run.parser.get(CHANNELS) or {})):
+            logger.warning(doubt)
     if run.overrides:
         _stop_at_sizes(run)
         _try_network(run)
@@ -94,14 +103,22 @@ def _stop_at_sizes(run: Run) -> None:
 
 def _try_network(run: Run) -> None:
     """Build the network once: sizes and numbers that allow none would fail in many other places."""
-    if "network_def" not in run.parser:
+    if NETWORK not in run.parser:
         return
     try:
-        run.parser.get_parsed_content("network_def")
+        run.parser.get_parsed_content(NETWORK)
     except Exception as error:  # of any network that a config may name
         while error.__cause__ is not None:
             error = error.__cause__  # type: ignore[assignment]
-        given = ", ".join(f"--{id}" for id in run.overrides)
+        makers = ids_behind(NETWORK, run.parser)
+        named = [id for id in run.overrides if any(_overlap(id, maker) for maker in makers)]
+        given = ", ".join(f"--{id}" for id in named or run.overrides)
         raise InputError(
             f"Expected settings that make a network, got: {first_sentence(error)}; look at {given}."
         ) from error
+
+
+def _overlap(id: str, other: str) -> bool:
+    """Whether one id is the other or a part of it."""
+    id = ReferenceResolver.normalize_id(id)
+    return f"{id}::".startswith(f"{other}::") or f"{other}::".startswith(f"{id}::")

@@ -67,6 +67,18 @@ def annotation_of(id: str, run: Run) -> str:
     return getattr(parameter.annotation, "__name__", str(parameter.annotation))
 
 
+def ids_behind(id: str, parser: ConfigParser) -> set[str]:
+    """An id and all those to which its value refers, directly or through others."""
+    found, waiting = set(), [id]
+    while waiting:
+        name = waiting.pop()
+        if name not in found and name in parser:
+            found.add(name)
+            text = ReferenceResolver.normalize_id(repr(parser.get(name)))
+            waiting += ReferenceResolver.match_refs_pattern("$" + text)
+    return found
+
+
 def parameters(component: dict[str, Any], parser: ConfigParser) -> dict[str, inspect.Parameter]:
     """Arguments of what ``_target_`` names, by name; {} if it cannot be found or asked."""
     name = ConfigComponent(component, locator=parser.locator).resolve_module_name()

@@ -37,6 +37,8 @@ def as_path(id: str, value: Any, run: Run) -> str:
         raise _not_a_path(id, value, "an expression" if value[0] == "$" else "a reference")
     if isinstance(value, PathLike):
         value = str(value)
+    if isinstance(value, bool) and typed is not None and (not typed or typed.startswith("--")):
+        raise InputError(f"Expected a path behind --{id}, got none; write --{id} PATH.")
     if not isinstance(value, str):
         kinds = {bool: "yes or no", int: "a number", float: "a number", list: "a list", tuple: "a list"}
         raise _not_a_path(id, value if typed is None else typed, kinds.get(type(value), "a dictionary"))

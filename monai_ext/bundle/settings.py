@@ -26,6 +26,24 @@ def stop_if_unfit(settings: Mapping[str, Any]) -> None:
         raise InputError("\n".join(problems))
 
 
+def order_doubt(settings: Mapping[str, Any], channels: Mapping[str, str]) -> str | None:
+    """A warning where ``modalities`` are as many as the channels of the shipped weights, but others.
+
+    Args:
+        settings: values by id.
+        channels: names of the channels by number, as the metadata of the bundle have them.
+    """
+    names, shipped = list(settings.get(MODALITIES, [])), [channels[key] for key in sorted(channels, key=int)]
+    same = [name.lower() for name in names] == [name.lower() for name in shipped]
+    if not names or same or len(names) != len(shipped):
+        return None
+    return (
+        f"modalities are {', '.join(names)}, but the weights that the bundle ships were trained with "
+        f"{', '.join(shipped)} (metadata.json): the order counts; weights of your own training are fine if "
+        "it had the same list"
+    )
+
+
 def options_beside_modalities(settings: Mapping[str, Any]) -> str:
     """The options that change with ``--modalities``, in words that go behind it."""
     options = " and ".join(f"--{name}" for name in (WEIGHTS, EDGES) if name in settings)

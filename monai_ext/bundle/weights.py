@@ -36,7 +36,8 @@ def require_weights(
         such = MODALITIES if MODALITIES in (settings or {}) else "num_classes"
         raise InputError(
             f"Expected {expected} in {path}, got {got}: weights of another network; pass "
-            f"--weights with those of this one, or the options with which they were trained, such as {such} and channels."
+            f"--weights with those of this one, or the options with which they were trained, "
+            f"such as {such} and channels."
         )
 
 

@@ -1,6 +1,7 @@
 """What a training leaves on disk: the best weights, and all that is needed to go on after an interruption."""
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,10 @@ class Checkpoints:
         self.began = True
         engine.state.epoch, engine.state.iteration = saved["epoch"], saved["iteration"]
         log_once(f"resumed from {path} after epoch {saved['epoch']}, best {self.key_metric} {self.best:.4f}")
+        if saved["epoch"] >= (last := engine.state.max_epochs or math.inf):
+            log_once(
+                f"nothing is left to train: max_epochs is {last}; pass --train::trainer::max_epochs to go on"
+            )
 
     def last_checkpoint(self) -> Path:
         """The checkpoint, or that of an older version, which lay beside the weights."""

@@ -223,3 +223,21 @@ def test_a_workflow_of_its_own_is_not_checked_against_files(bundle_folder, monke
     workflow = monai.bundle.ConfigWorkflow(config, logging_file=False, workflow_type="train", more=1)
     workflow.initialize()
     assert workflow.parser["more"] == 1
+
+
+@pytest.mark.parametrize("words", [["--input"], ["--input", "--seed", "3"]])
+def test_a_path_without_a_value_is_missed(start, words):
+    message = complaint(start, words, input=True)
+    assert message == "Expected a path behind --input, got none; write --input PATH."
+
+
+def test_only_settings_that_make_the_network_are_named(start):
+    given = {"output_dir": "elsewhere", "seed": 3, "network_def::out_features": -2}
+    message = complaint(start, **given)
+    assert message.endswith("look at --network_def::out_features.")
+
+
+def test_a_setting_to_which_the_network_refers_is_named(start):
+    given = {"seed": 3, "shares": [-2, 1], "network_def::out_features": "$@shares[0]"}
+    message = complaint(start, **given)
+    assert message.endswith("look at --shares, --network_def::out_features.")

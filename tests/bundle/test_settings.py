@@ -1,6 +1,6 @@
 import pytest
 
-from monai_ext.bundle.settings import options_beside_modalities, stop_if_unfit
+from monai_ext.bundle.settings import options_beside_modalities, order_doubt, stop_if_unfit
 from monai_ext.errors import InputError
 
 FITTING = {"modalities": ["t1", "flair"], "weights_of_modalities": [0, 1], "edges": 1, "threshold": 0.5}
@@ -78,3 +78,15 @@ def test_every_problem_has_a_line():
 )
 def test_only_options_that_the_config_has_go_with_the_modalities(ids, words):
     assert options_beside_modalities(ids) == words
+
+
+@pytest.mark.parametrize("names", [["flair", "t1"], ["t1", "t2"]])
+def test_a_list_of_modalities_other_than_that_of_the_weights_is_doubted(names):
+    doubt = order_doubt({"modalities": names}, {"1": "flair", "0": "t1"})
+    assert doubt is not None and "\n" not in doubt
+    assert doubt.startswith(f"modalities are {', '.join(names)}, but") and "with t1, flair (metadata" in doubt
+
+
+@pytest.mark.parametrize("names", [["t1", "flair"], ["T1", "FLAIR"], ["flair"], []])
+def test_the_same_list_and_one_of_another_network_are_not_doubted(names):
+    assert order_doubt({"modalities": names}, {"0": "t1", "1": "flair"}) is None

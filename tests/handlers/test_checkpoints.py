@@ -306,3 +306,13 @@ def test_a_folder_has_one_training_at_a_time(tmp_path, ends):
     else:
         first.run(epochs=3)
     assert second.epochs == [] and Training(tmp_path).run().epochs == [1, 1, 1]
+
+
+def test_a_resume_of_a_training_that_is_at_its_end_says_so(tmp_path, caplog):
+    Training(tmp_path, metrics=[0.2, 0.3]).run(epochs=2)
+    caplog.set_level(logging.INFO)
+    again = Training(tmp_path, metrics=[0.4], resume=True).run(epochs=2)
+    assert again.epochs == [] and "nothing is left to train: max_epochs is 2" in caplog.text
+    caplog.clear()
+    Training(tmp_path, metrics=[0.4], resume=True).run(epochs=3)
+    assert "nothing is left" not in caplog.text
