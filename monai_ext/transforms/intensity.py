@@ -21,6 +21,13 @@ SHARE = 1e-3
 KNOWN_GAP, ANY_GAP = 0.1, 1.0
 """Least distance of padding from all other values, in ranges of these: of known values, and of any."""
 
+NEAR, NEAR_SHARE = 0.02, 0.05
+"""How near to padding interpolated voxels lie, as a share of its value, and how many must do so."""
+OVERSHOOT, TISSUE = 1.5, 0.6
+"""Where values beside interpolated padding end, and where tissue may begin, in units of the padding."""
+RINGING = 2.0
+"""How far tissue goes up beyond its 90th percentile, in distances of this from its median."""
+
 
 def padding(image: Tensor) -> Tensor | None:
     """Mask of the voxels that hold padding, else None.
@@ -29,6 +36,10 @@ def padding(image: Tensor) -> Tensor | None:
     it lies far from all others: ``ANY_GAP`` times the range of these, or ``KNOWN_GAP`` times if the value is
     one of ``PADDING_VALUES``. What is left is looked at again, for padding at both ends.
 
+    Where an image was interpolated after it was padded, its values run from the padding to the tissue and
+    beyond both. If more than ``NEAR_SHARE`` of the voxels lie near one of ``PADDING_VALUES`` and others
+    between it and the tissue, all that is not within the spread of the tissue counts as padding, too.
+
     Args:
         image: any shape.
 
@@ -36,11 +47,35 @@ def padding(image: Tensor) -> Tensor | None:
     tensor([ True,  True, False, False, False, False, False])
     >>> padding(torch.tensor([0.0, 0.0, 1.0, 2.0]))
     """
+    if (blurred := _interpolated(image)) is not None:
+        return blurred
     found, rest = torch.zeros_like(image, dtype=torch.bool), image.flatten()
     while (value := _padding_value(rest, image.numel())) is not None:
         found |= image == value
         rest = rest[rest != value]
     return found if found.any() else None
+
+
+def _interpolated(image: Tensor) -> Tensor | None:
+    """Mask of padding and of what interpolation made of it and the tissue beside it, else None."""
+    lowest = float(image.amin())
+    for value in PADDING_VALUES:
+        if not OVERSHOOT * value <= lowest <= (1 - NEAR) * value:
+            continue
+        near = (image - value).abs() <= NEAR * abs(value)
+        between = (image > (1 - NEAR) * value) & (image < TISSUE * value)
+        values = image[image >= TISSUE * value]
+        if int(near.sum()) <= NEAR_SHARE * image.numel() or len(values) < 2:
+            continue
+        if int(between.sum()) <= SHARE * image.numel():
+            continue  # as it was written, and the rule of gaps holds
+        low, middle, high = (float(percentile(values.float(), q)) for q in (10, 50, 90))
+        floor = max(min(low - (middle - low), 0.0), (value + low) / 2)
+        outside = image < floor
+        if lowest < (1 + NEAR) * value:  # cubic: it rings, above the tissue as below the padding
+            outside |= image > high + RINGING * (high - middle)
+        return outside
+    return None
 
 
 def _padding_value(values: Tensor, total: int) -> Tensor | None:
