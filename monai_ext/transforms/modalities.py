@@ -9,6 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
 
+from monai_ext.errors import InputError
 from monai_ext.keys import CASE, MODALITIES
 from monai_ext.transforms.case_names import named_by_case
 from monai_ext.transforms.intensity import padding
@@ -70,13 +71,17 @@ class ScaleForegroundIntensityd(MapTransform):
 
     with :math:`\bar x_{+}` the mean of the positive voxels: air and skull-stripped background take no part,
     however much of them there is, nor does padding (see ``monai_ext.transforms.intensity.padding``), which
-    becomes 0. A constant channel, such as that of a missing modality, becomes 0. Not random, not invertible;
+    becomes 0. A channel with negative values, as after standardization, is first moved so that its lowest
+    is 0. A constant channel, such as that of a missing modality, becomes 0. Not random, not invertible;
     float32.
 
     Args:
         keys: keys of images (M, *S) whose background is the darkest.
         low: a, in standard deviations; what is below becomes 0.
         high: b, in standard deviations; what is above becomes 1.
+
+    Raises:
+        InputError: if a channel is not constant, and its foreground is.
     """
 
     def __init__(self, keys: KeysCollection, low: float = -3.0, high: float = 5.0) -> None:
@@ -89,18 +94,25 @@ class ScaleForegroundIntensityd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             image = result[key].clone().float()
-            for channel in image:
+            for number, channel in enumerate(image):
                 voxels = channel.as_tensor() if isinstance(channel, MetaTensor) else channel
                 outside = padding(voxels)
                 scaled = self.scaled(voxels) if outside is None else torch.zeros_like(voxels)
                 if outside is not None:
                     scaled[~outside] = self.scaled(voxels[~outside])
+                if not scaled.any() and voxels.amin() < voxels.amax():
+                    raise InputError(
+                        f"{result.get(CASE) or key}: Expected a foreground with contrast, got none in "
+                        f"channel {number} (from 0); export the image again or leave the case out."
+                    )
                 channel.copy_(scaled)
             result[key] = image
         return result
 
     def scaled(self, channel: Tensor) -> Tensor:
         """One channel (*S)."""
+        if (lowest := channel.amin()) < 0:
+            channel = channel - lowest
         positive = channel[channel > 0]
         inside = channel[channel > FOREGROUND * positive.mean()] if len(positive) else positive
         if len(inside) == 0 or inside.amin() == inside.amax():

@@ -4,6 +4,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Flipd, Invertd
 
+from monai_ext.errors import InputError
 from monai_ext.transforms import ArrangeModalitiesd, ScaleForegroundIntensityd
 
 NAMES = ["t1", "flair", "t1ce"]
@@ -118,8 +119,16 @@ def test_a_constant_channel_becomes_0(value, size):
     assert not scaled(torch.full((2, size), value)).any()
 
 
-def test_an_image_without_a_positive_voxel_becomes_0():
-    assert not scaled(-1 - torch.rand(1, 4, 4)).any()
+@pytest.mark.parametrize(("factor", "offset"), [(1, -1024), (0.01, -1), (0.02, -3)])
+def test_a_negative_background_is_as_one_of_0(factor, offset):
+    image = torch.cat((torch.zeros(1, 400), torch.linspace(300, 900, 200)[None]), dim=1)
+    torch.testing.assert_close(scaled(image * factor + offset), scaled(image), atol=1e-4, rtol=0)
+
+
+def test_a_channel_whose_foreground_is_constant_is_refused():
+    image = torch.cat((torch.linspace(1, 9, 40)[None], torch.tensor([[0.0] * 20 + [5.0] * 20])))
+    with pytest.raises(InputError, match=r"p1: Expected a foreground .* channel 1 \(from 0\)"):
+        ScaleForegroundIntensityd("image")({"image": image, "case": "p1"})
 
 
 def test_whole_numbers_become_float32_and_the_input_stays():
