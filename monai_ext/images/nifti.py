@@ -60,6 +60,12 @@ def affine_of(packed: Any) -> np.ndarray:
     return affine
 
 
+def says_orientation(packed: Any) -> bool:
+    """Whether a packed header says where its axes point to; with both codes at 0 it does not."""
+    header = unpack(packed)
+    return int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+
+
 def form_warning(header: Any, affine: np.ndarray) -> str | None:
     """Message if a header says in two places where its voxels lie and these are not one place, else None.
 

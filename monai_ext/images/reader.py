@@ -11,9 +11,11 @@ from monai.utils import ensure_tuple
 from monai_ext.errors import InputError
 from monai_ext.images.files import read_volume
 from monai_ext.images.grids import common_grid
-from monai_ext.images.nifti import header_for
+from monai_ext.images.nifti import header_for, says_orientation
 from monai_ext.images.problems import axes_problem, number_problems, whole_numbers
 
+ORIENTED = "says_orientation"
+"""Key of the meta: 0 for a file whose header does not say where its axes point to, else 1."""
 HEADER = "nifti_header"
 """Key of the meta under which the bytes of the file's header are."""
 
@@ -63,6 +65,7 @@ class GridReader(ImageReader):
             "original_affine": affine.copy(),
             "spatial_shape": np.array(shape),
             "original_channel_dim": channel_dim,
+            ORIENTED: int(first.header is None or says_orientation(first.header)),
             HEADER: header_for(affine, shape) if first.header is None else first.header,
         }
 

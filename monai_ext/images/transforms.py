@@ -16,6 +16,7 @@ from torch import Tensor
 
 from monai_ext.errors import InputError
 from monai_ext.images.grids import AFFINE_TOLERANCE, Grid, affine_difference
+from monai_ext.images.reader import ORIENTED
 from monai_ext.keys import CASE, TAGS
 
 TIE = 0.01
@@ -109,6 +110,8 @@ class OrientSlicesd(MapTransform, InvertibleTransform):
         if not _has_affine(image):
             return np.array([[0, 1], [1, 1], [2, 1]])
         affine = image.affine.numpy().astype(float)
+        if not image.meta.get(ORIENTED, 1):
+            return _slices_last(slice_axis(affine, image.shape[1:]) if self.slices else 2)
         stored = nib.orientations.io_orientation(affine)
         codes = list(self.axcodes)
         if self.slices:
@@ -129,6 +132,12 @@ class OrientSlicesd(MapTransform, InvertibleTransform):
         if moves[2, 1] > 0:
             return tags
         return tags.flip(-1) if isinstance(tags, Tensor) else [list(row)[::-1] for row in tags]
+
+
+def _slices_last(across: int) -> np.ndarray:
+    """The moves that bring one axis to the end and leave everything else as it is."""
+    order = [axis for axis in range(3) if axis != across] + [across]
+    return np.array([[order.index(axis), 1] for axis in range(3)])
 
 
 def moved(image: MetaTensor, moves: np.ndarray) -> MetaTensor:

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, Invertd
+from monai.transforms import Compose, EnsureChannelFirstd, Invertd, LoadImaged
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 from monai_ext.errors import InputError
-from monai_ext.images import OrientSlicesd
+from monai_ext.images import GridReader, OrientSlicesd
 from monai_ext.images.transforms import TIE, slice_axis
 
 LPS = np.array([[-1.4, 0, 0, 90.0], [0, -1.4, 0, 120.0], [0, 0, 8, -40.0], [0, 0, 0, 1]])
@@ -168,3 +168,18 @@ def test_what_the_caller_holds_stays_as_it_is(ornt):
     assert len(done["image"].applied_operations) == 1
     transform.inverse(done)
     assert len(done["image"].applied_operations) == 1
+
+
+@pytest.mark.parametrize(("order", "spacing"), [((0, 1, 2), (1.4, 1.4, 8)), ((2, 0, 1), (8, 1.4, 1.4))])
+def test_a_header_without_orientation_counts_as_trained_but_for_the_axis_of_slices(tmp_path, order, spacing):
+    voxels = np.random.default_rng(0).random((6, 5, 4)).astype(np.float32)
+    file = nib.Nifti1Image(voxels.transpose(order), None)
+    file.header.set_zooms(spacing)
+    file.header["sform_code"] = file.header["qform_code"] = 0
+    nib.save(file, tmp_path / "a.nii.gz")
+    load = LoadImaged("image", reader=GridReader)
+    orient = OrientSlicesd("image", "LPS")
+    read = EnsureChannelFirstd("image", strict_check=False)(load({"image": tmp_path / "a.nii.gz"}))
+    turned = orient(read)
+    assert np.array_equal(turned["image"][0], voxels)
+    assert np.array_equal(orient.inverse(turned)["image"][0], voxels.transpose(order))
