@@ -82,7 +82,7 @@ class Checkpoints:
         """Register with the trainer; with the evaluator when a training starts."""
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_state)
-        engine.add_event_handler(Events.COMPLETED, lambda: self.lock.release())
+        engine.add_event_handler(Events.COMPLETED, self.finish)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self.explain)
         if self.evaluator is None:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_weights)
@@ -97,6 +97,12 @@ class Checkpoints:
             self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.save_best)
         if self.resume:
             self.go_on(engine)
+
+    def finish(self, engine: Engine) -> None:
+        """Free the folder, and say where the weights are."""
+        self.lock.release()
+        found = f", the best with {self.key_metric} {self.best:.4f}" if math.isfinite(self.best) else ""
+        log_once(f"trained {engine.state.epoch} epochs; weights are in {self.folder / WEIGHTS}{found}")
 
     def go_on(self, engine: Engine) -> None:
         """Take over the state of the last checkpoint."""
@@ -119,7 +125,8 @@ class Checkpoints:
             self.written = sha256(weights)
         self.began = True
         engine.state.epoch, engine.state.iteration = saved["epoch"], saved["iteration"]
-        log_once(f"resumed from {path} after epoch {saved['epoch']}, best {self.key_metric} {self.best:.4f}")
+        best = f"best {self.key_metric} {self.best:.4f}" if math.isfinite(self.best) else "not validated yet"
+        log_once(f"resumed from {path} after epoch {saved['epoch']}, {best}")
         if saved["epoch"] >= (last := engine.state.max_epochs or math.inf):
             log_once(
                 f"nothing is left to train: max_epochs is {last}; pass --train::trainer::max_epochs to go on"
